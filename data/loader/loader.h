@@ -1,0 +1,60 @@
+// Turns a dataset into batches, on threads, in an order that is a function of (seed, epoch) alone.
+#ifndef GRATICULE_DATA_LOADER_LOADER_H_
+#define GRATICULE_DATA_LOADER_LOADER_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "data/batch.h"
+#include "data/datasets/dataset.h"
+#include "data/transforms/transform.h"
+#include "nn/token_map.h"
+
+namespace graticule {
+
+struct LoaderOptions {
+  int64_t batch_size = 1;   // of this rank
+  Size2d image_size;        // every image has it after the transforms, else the sample counts as broken
+  int threads = 2;          // decoding and augmenting
+  int batches_ahead = 4;    // bound of the queue
+  uint64_t seed = 0;
+  bool shuffle = true;      // a seeded permutation a epoch, else the dataset's order
+  bool drop_last = true;    // of an epoch; false: the last batch may be smaller
+  int rank = 0;             // global batch g consists of positions g·(world·batch_size) …, dealt to the ranks in runs
+  int world_size = 1;
+  // Share of an epoch's samples that may be broken; each is named in the log, counted, and replaced by the next good
+  // sample of the order (training) or left out (evaluation, where drop_last is false). One more ends the epoch with an error.
+  double max_broken = 0.001;
+};
+
+class Loader {
+ public:
+  // `dataset` and `transforms` outlive the loader.
+  Loader(const Dataset* dataset, std::vector<const Transform*> transforms, LoaderOptions options);
+  ~Loader();
+
+  // Batches of an epoch (rounded down or up as drop_last says).
+  int64_t batches_per_epoch() const;
+  // Begins an epoch at any of its batches, without reading those before it. Ends the one under way.
+  void Start(int64_t epoch, int64_t first_batch = 0);
+  // The next batch, in order; nothing at the end of the epoch; an error once max_broken is passed.
+  absl::StatusOr<std::optional<Batch>> Next();
+
+  // Broken samples met since the loader was made.
+  int64_t broken() const;
+  // Seconds that Next() has waited for threads since the loader was made.
+  double wait_seconds() const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace graticule
+
+#endif  // GRATICULE_DATA_LOADER_LOADER_H_

@@ -1,0 +1,40 @@
+// Reads and writes safetensors files: named tensors behind a JSON header, with nothing in them that could run.
+// https://github.com/huggingface/safetensors (format)
+#ifndef GRATICULE_NN_SAFETENSORS_H_
+#define GRATICULE_NN_SAFETENSORS_H_
+
+#include <map>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace graticule {
+
+struct Safetensors {
+  // In the order of the file on reading, of writing on writing.
+  std::vector<std::pair<std::string, at::Tensor>> tensors;
+  std::map<std::string, std::string> metadata;  // the header's __metadata__
+
+  // Undefined where there is none of this name.
+  at::Tensor Find(std::string_view name) const;
+};
+
+// The bytes of a file. Tensors are made contiguous on the CPU; the data starts at a multiple of 64 bytes.
+std::string SerializeSafetensors(const Safetensors& contents);
+
+// Writes `path` directly (not atomically), fsynced. Errors name the path.
+absl::Status WriteSafetensors(const std::string& path, const Safetensors& contents);
+
+// Refuses a header longer than the file, overlapping or out-of-range tensors, sizes that do not match their shapes, unknown
+// types and duplicate names, each by a clear error that names the path. The tensors own their memory.
+absl::StatusOr<Safetensors> ReadSafetensors(const std::string& path);
+absl::StatusOr<Safetensors> ParseSafetensors(std::string_view bytes);
+
+}  // namespace graticule
+
+#endif  // GRATICULE_NN_SAFETENSORS_H_

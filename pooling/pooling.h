@@ -1,0 +1,28 @@
+// The interface of the poolings: what becomes of the tokens, and what that asks of the backbone.
+#ifndef GRATICULE_POOLING_POOLING_H_
+#define GRATICULE_POOLING_POOLING_H_
+
+#include "ATen/core/Tensor.h"
+#include "nn/module.h"
+#include "nn/token_map.h"
+
+namespace graticule {
+
+struct PoolingContext {};
+
+// Comes first: it is made from its config alone, states its contract, and the backbone is built to meet it.
+class Pooling : public Module {
+ public:
+  static constexpr char kKind[] = "pooling";
+  using Context = PoolingContext;
+
+  virtual TokenContract contract() const = 0;
+  // Makes the weights of a pooling that has some, once the backbone's width is known.
+  virtual void Build(int64_t width) {}
+  // [B,T,D] tokens in, [B,D] out.
+  virtual at::Tensor Forward(const TokenMap& tokens) = 0;
+};
+
+}  // namespace graticule
+
+#endif  // GRATICULE_POOLING_POOLING_H_

@@ -1,0 +1,62 @@
+// The interface of the tasks: what is learnt. A task owns the forward pass, the loss and the metrics; the trainer knows
+// only this.
+#ifndef GRATICULE_TASKS_TASK_H_
+#define GRATICULE_TASKS_TASK_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/statusor.h"
+#include "data/batch.h"
+#include "google/protobuf/any.pb.h"
+#include "labels/objective.pb.h"
+#include "nn/metrics.h"
+#include "nn/module.h"
+#include "nn/token_map.h"
+
+namespace graticule {
+
+// The parts that the spec wires together, and what the data says. Errors that a task returns carry field paths as they
+// are in the spec: "backbone.patch_size", "objectives[0].objective.…", "task.…".
+struct TaskContext {
+  google::protobuf::Any backbone;
+  google::protobuf::Any pooling;
+  std::vector<ObjectiveSpec> objectives;
+  Size2d image_size;
+  std::vector<std::string> class_names;  // K of them
+};
+
+struct TaskOutput {
+  at::Tensor loss;  // 0-d
+  Metrics metrics;  // "loss", "apl/loss", "apl/accuracy", …
+};
+
+class Task : public Module {
+ public:
+  static constexpr char kKind[] = "task";
+  using Context = TaskContext;
+
+  // The loss of a training batch. `progress`: share of the training that is over, 0 to 1, for schedules.
+  virtual TaskOutput Train(const Batch& batch, double progress) = 0;
+  // Adds a validation batch to `metrics` ("top1", "top5", "loss"); no objectives are run.
+  virtual void Evaluate(const Batch& batch, Metrics& metrics) = 0;
+  // What the model says of images [B,3,H,W]: at least "logits" [B,K]; "tokens" [B,T,D] where asked for.
+  virtual std::map<std::string, at::Tensor> Predict(const at::Tensor& images, bool tokens) = 0;
+
+  // Parameters that belong to the model that is exported and evaluated; the objectives' are the rest.
+  virtual std::vector<NamedParameter> ModelParameters() const = 0;
+  virtual std::vector<NamedBuffer> ModelBuffers() const = 0;
+  // Parameters of each objective, by its name.
+  virtual std::map<std::string, std::vector<NamedParameter>> ObjectiveParameters() const = 0;
+  // See Backbone::Adapt.
+  virtual at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const { return at::Tensor(); }
+  // Names, such as "head.weight", of which a checkpoint of another number of classes may leave the fresh weights.
+  virtual std::vector<std::string> ClassifierNames() const = 0;
+};
+
+}  // namespace graticule
+
+#endif  // GRATICULE_TASKS_TASK_H_

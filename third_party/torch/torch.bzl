@@ -1,0 +1,69 @@
+"""LibTorch 2.11.0, from PyPI's wheel: the CUDA build, which runs without a GPU."""
+
+load("//third_party:pip.bzl", "download_wheels", "unzip")
+
+_BUILD = """
+package(default_visibility = ["//visibility:public"])
+
+# The wheels' tree is kept whole: the libraries find each other by relative RPATHs.
+cc_library(
+    name = "torch",
+    srcs = [
+        "site/torch/lib/libc10.so",
+        "site/torch/lib/libtorch_cpu.so",
+    ] + glob([
+        "site/torch/lib/libgomp*.so*",
+        "site/torch/lib/libtorch_cpu.so.*",
+        "site/nvidia/**/libcudart.so.*",
+        "site/nvidia/**/libcupti.so.*",
+    ]),
+    # Kernels' own headers are left out: a compile's sandbox links each file that stands here.
+    hdrs = glob(
+        [
+            "site/torch/include/ATen/**/*.h",
+            "site/torch/include/c10/**/*.h",
+            "site/torch/include/torch/headeronly/**/*.h",
+            "site/torch/include/torch/csrc/autograd/**/*.h",
+            "site/torch/include/torch/csrc/utils/**/*.h",
+            "site/torch/include/torch/csrc/*.h",
+            "site/torch/include/torch/library.h",
+            "site/torch/include/torch/custom_class*.h",
+        ],
+        exclude = [
+            "site/torch/include/ATen/ops/*_native.h",
+            "site/torch/include/ATen/ops/*_dispatch.h",
+            "site/torch/include/ATen/ops/*_meta.h",
+            "site/torch/include/ATen/native/**",
+            "site/torch/include/ATen/cuda/**",
+            "site/torch/include/ATen/cudnn/**",
+            "site/torch/include/ATen/hip/**",
+            "site/torch/include/ATen/mps/**",
+            "site/torch/include/ATen/miopen/**",
+            "site/torch/include/ATen/xpu/**",
+            "site/torch/include/c10/cuda/**",
+            "site/torch/include/c10/xpu/**",
+            "site/torch/include/c10/hip/**",
+        ],
+    ),
+    # c10 then takes LOG and CHECK from glog instead of defining its own.
+    defines = ["C10_USE_GLOG"],
+    includes = ["site/torch/include"],
+    linkopts = ["-lpthread"],
+    deps = ["@graticule//third_party/glog"],
+)
+"""
+
+def _torch_impl(ctx):
+    for wheel in download_wheels(ctx, ctx.attr._requirements, "LibTorch 2.11.0 (550 MB, once)"):
+        ctx.report_progress("unpacking " + wheel.basename)
+        unzip(ctx, wheel, "site")
+    ctx.delete("wheels")
+
+    # Headers of protobuf 3.13, which would shadow the system's 3.21.
+    ctx.delete("site/torch/include/google")
+    ctx.file("BUILD", _BUILD)
+
+torch_repository = repository_rule(
+    implementation = _torch_impl,
+    attrs = {"_requirements": attr.label(default = "//third_party/torch:requirements.txt")},
+)

@@ -1,0 +1,62 @@
+// Checkpoints: folders `step-000123/` that are either whole or not there.
+#ifndef GRATICULE_TRAINER_CHECKPOINT_CHECKPOINT_H_
+#define GRATICULE_TRAINER_CHECKPOINT_CHECKPOINT_H_
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "nn/module.h"
+#include "nn/safetensors.h"
+#include "tasks/task.h"
+#include "trainer/checkpoint/state.pb.h"
+
+namespace graticule {
+
+// The contents of a folder.
+struct Checkpoint {
+  TrainState state;         // state.textproto
+  Safetensors model;        // model.safetensors: the exported model, timm's names
+  Safetensors objectives;   // objectives.safetensors: NAME.parameter; no file where empty
+  Safetensors ema;          // ema.safetensors; no file where empty
+  Safetensors optimizer;    // optimizer.safetensors; no file where empty
+};
+
+// Writes checkpoints/step-000123 under `run_directory`: under a temporary name, every file and folder fsynced, with a
+// manifest of sizes and SHA-256 sums, then renamed; `checkpoints/last` is a link moved afterwards. An error leaves no
+// trace of the new one and does no harm to an older one.
+absl::Status SaveCheckpoint(const std::string& run_directory, const Checkpoint& checkpoint);
+
+// Reads a step folder and verifies its manifest; an error names the file that is missing, cut or changed.
+absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& folder);
+
+// The newest whole checkpoint of a run: a damaged one is renamed to step-000123.damaged, `report` is told why, and the
+// one before it is tried. Nothing if there is none.
+absl::StatusOr<std::optional<Checkpoint>> LoadNewestCheckpoint(
+    const std::string& run_directory, const std::function<void(const std::string&)>& report);
+
+// Removes all but the newest `keep` step folders, the one of step `best`, and what half-written saves left behind.
+absl::Status PruneCheckpoints(const std::string& run_directory, int keep, std::optional<int64_t> best);
+
+// Weights for a model: of a run directory (its last checkpoint), a step folder, or a safetensors file. EMA weights where
+// the folder has some and `ema` says so.
+absl::StatusOr<Safetensors> ReadWeights(const std::string& path, bool ema);
+
+// What became of each tensor when weights were loaded into a model.
+struct LoadReport {
+  std::vector<std::string> loaded, adapted, reinitialised, ignored;
+  std::string ToString() const;  // one line
+};
+
+// Copies `weights` into the task's model, by name. Position tables of another grid are adapted; a classifier of another
+// number of classes stays fresh; names that the model lacks are ignored, all said in the report. FailedPrecondition if
+// tensors are missing or their shapes differ otherwise, naming them and both shapes: a checkpoint of another model.
+absl::StatusOr<LoadReport> LoadModelWeights(const Safetensors& weights, Task& task);
+
+}  // namespace graticule
+
+#endif  // GRATICULE_TRAINER_CHECKPOINT_CHECKPOINT_H_

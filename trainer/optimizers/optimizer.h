@@ -1,0 +1,33 @@
+// The interface of the optimizers.
+#ifndef GRATICULE_TRAINER_OPTIMIZERS_OPTIMIZER_H_
+#define GRATICULE_TRAINER_OPTIMIZERS_OPTIMIZER_H_
+
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "nn/module.h"
+#include "nn/safetensors.h"
+
+namespace graticule {
+
+struct OptimizerContext {
+  std::vector<NamedParameter> parameters;  // the trained ones; `decay` says which are decayed
+};
+
+class Optimizer {
+ public:
+  static constexpr char kKind[] = "optimizer";
+  using Context = OptimizerContext;
+  virtual ~Optimizer() = default;
+
+  // One step with the gradients that the parameters hold. A parameter without a gradient is left as it is.
+  virtual void Step(double learning_rate) = 0;
+  // Tensors named STATE.PARAMETER, for example "exp_avg.blocks.0.norm1.weight".
+  virtual Safetensors State() const = 0;
+  virtual absl::Status LoadState(const Safetensors& state) = 0;
+};
+
+}  // namespace graticule
+
+#endif  // GRATICULE_TRAINER_OPTIMIZERS_OPTIMIZER_H_
