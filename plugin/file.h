@@ -1,0 +1,29 @@
+// Whole files in and out, with errors that name the path.
+#ifndef GRATICULE_PLUGIN_FILE_H_
+#define GRATICULE_PLUGIN_FILE_H_
+
+#include <string>
+#include <string_view>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace graticule {
+
+absl::StatusOr<std::string> ReadFile(const std::string& path);
+
+// Creates or overwrites `path`, and fsyncs it. An error may leave a part of it.
+absl::Status WriteFile(const std::string& path, std::string_view bytes);
+
+// As WriteFile, but readers see the old file or the new one, never a part, and an error leaves the old one.
+absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes);
+
+// Makes the entries of a folder (new names, renames) durable.
+absl::Status SyncFolder(const std::string& path);
+
+// "cannot WHAT 'PATH': No such file or directory", with errno's code and text.
+absl::Status ErrnoStatus(std::string_view what, const std::string& path);
+
+}  // namespace graticule
+
+#endif  // GRATICULE_PLUGIN_FILE_H_

@@ -1,0 +1,48 @@
+#include "plugin/file.h"
+
+#include <sys/stat.h>
+
+#include <filesystem>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace graticule {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(FileTest, WhatIsWrittenIsRead) {
+  const std::string path = testing::TempDir() + "/file_test.bin";
+  std::string bytes(100'000, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 7);
+  ASSERT_TRUE(WriteFile(path, bytes).ok());
+  EXPECT_EQ(*ReadFile(path), bytes);
+  ASSERT_TRUE(WriteFileAtomically(path, "short").ok());
+  EXPECT_EQ(*ReadFile(path), "short");
+  EXPECT_FALSE(std::filesystem::exists(path + ".tmp"));
+  ASSERT_TRUE(WriteFile(path, "").ok());
+  EXPECT_EQ(*ReadFile(path), "");
+}
+
+TEST(FileTest, ErrorsNameThePathAndTheReason) {
+  const std::string missing = testing::TempDir() + "/no/such/file";
+  EXPECT_TRUE(absl::IsNotFound(ReadFile(missing).status()));
+  EXPECT_THAT(std::string(ReadFile(missing).status().message()), HasSubstr("cannot read '" + missing + "'"));
+  EXPECT_THAT(std::string(WriteFile(missing, "x").message()), HasSubstr("No such file"));
+  EXPECT_THAT(std::string(ReadFile(testing::TempDir()).status().message()), HasSubstr("Is a directory"));
+  EXPECT_THAT(std::string(WriteFile("/dev/full", "x").message()), HasSubstr("No space left on device"));
+}
+
+TEST(FileTest, FailedReplacementKeepsTheOldFile) {
+  const std::string path = testing::TempDir() + "/file_test_kept";
+  ASSERT_TRUE(WriteFile(path, "old").ok());
+  // What stands in the way of the temporary file.
+  ASSERT_EQ(mkdir((path + ".tmp").c_str(), 0700), 0);
+  EXPECT_FALSE(WriteFileAtomically(path, "new").ok());
+  EXPECT_EQ(*ReadFile(path), "old");
+}
+
+}  // namespace
+}  // namespace graticule
