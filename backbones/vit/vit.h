@@ -1,0 +1,55 @@
+// Vision transformer: ViT and DeiT, with every position delivery.
+#ifndef GRATICULE_BACKBONES_VIT_VIT_H_
+#define GRATICULE_BACKBONES_VIT_VIT_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "ATen/core/Tensor.h"
+#include "absl/status/statusor.h"
+#include "backbones/backbone.h"
+#include "backbones/vit/vit.pb.h"
+#include "nn/layers.h"
+#include "nn/patch_embed.h"
+#include "nn/position_delivery.h"
+#include "nn/token_map.h"
+#include "nn/transformer_block.h"
+
+namespace graticule {
+
+// Parameters have timm's names: cls_token [1,1,D], pos_embed [1,T,D], patch_embed.proj, blocks.i.{norm1,attn.qkv,
+// attn.proj,norm2,mlp.fc1,mlp.fc2}, norm; and those of PositionDeliveryNorms.
+class VitBackbone : public Backbone {
+ public:
+  // Errors: an image that the patches don't tile, heads that don't divide the width, numbers out of range, a delivery
+  // that doesn't fit the depth or lacks a position.
+  static absl::StatusOr<std::unique_ptr<Backbone>> Create(const Vit& config, const BackboneContext& context);
+
+  TokenMap Forward(const at::Tensor& images) override;
+  int64_t width() const override { return width_; }
+  Size2d grid() const override { return grid_; }
+  int64_t prefix_tokens() const override { return class_token_.defined() ? 1 : 0; }
+  // Position tables of another grid, or with the row of a class token that this model lacks.
+  at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const override;
+  std::string TypeName() const override { return "Vit"; }
+
+ private:
+  // `config` with all defaults filled in.
+  VitBackbone(const Vit& config, const BackboneContext& context);
+
+  int64_t width_;
+  Size2d grid_;
+  at::Tensor class_token_;  // undefined without one
+  at::Tensor position_;     // undefined without one
+  PatchEmbed patch_embed_;
+  Dropout position_dropout_;
+  std::vector<std::unique_ptr<TransformerBlock>> blocks_;
+  LayerNorm norm_;
+  PositionDeliveryNorms delivery_;
+};
+
+}  // namespace graticule
+
+#endif  // GRATICULE_BACKBONES_VIT_VIT_H_

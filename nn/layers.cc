@@ -1,0 +1,50 @@
+#include "nn/layers.h"
+
+#include "ATen/ops/addcmul.h"
+#include "ATen/ops/dropout.h"
+#include "ATen/ops/empty.h"
+#include "ATen/ops/gelu.h"
+#include "ATen/ops/layer_norm.h"
+#include "ATen/ops/linear.h"
+
+namespace graticule {
+
+Linear::Linear(int64_t in, int64_t out, bool bias, double std)
+    : weight_(RegisterParameter("weight", init::TruncNormal(NewParameter({out, in}), std))) {
+  if (bias) bias_ = RegisterParameter("bias", init::Zeros(NewParameter({out})));
+}
+
+at::Tensor Linear::Forward(const at::Tensor& x) const { return at::linear(x, weight_, bias_); }
+
+LayerNorm::LayerNorm(int64_t width, double epsilon)
+    : width_(width),
+      epsilon_(epsilon),
+      weight_(RegisterParameter("weight", init::Ones(NewParameter({width})))),
+      bias_(RegisterParameter("bias", init::Zeros(NewParameter({width})))) {}
+
+at::Tensor LayerNorm::Forward(const at::Tensor& x) const {
+  return at::layer_norm(x, {width_}, weight_, bias_, epsilon_);
+}
+
+at::Tensor Dropout::Forward(const at::Tensor& x) const {
+  return training() && rate_ > 0 ? at::dropout(x, rate_, /*train=*/true) : x;
+}
+
+at::Tensor DropPath::Add(const at::Tensor& residual, const at::Tensor& branch) const {
+  if (!training() || rate_ == 0) return residual.add(branch);
+  const double keep = 1 - rate_;
+  at::Tensor scale = at::empty({residual.size(0), 1, 1}, residual.options()).bernoulli_(keep).div_(keep);
+  return at::addcmul(residual, branch, scale);
+}
+
+Mlp::Mlp(int64_t width, int64_t hidden, double dropout) : fc1_(width, hidden), fc2_(hidden, width), dropout_(dropout) {
+  RegisterModule("fc1", &fc1_);
+  RegisterModule("fc2", &fc2_);
+  RegisterModule("dropout", &dropout_);
+}
+
+at::Tensor Mlp::Forward(const at::Tensor& x) const {
+  return dropout_.Forward(fc2_.Forward(dropout_.Forward(at::gelu(fc1_.Forward(x)))));
+}
+
+}  // namespace graticule

@@ -1,0 +1,41 @@
+// The layer of a plain vision transformer.
+#ifndef GRATICULE_NN_TRANSFORMER_BLOCK_H_
+#define GRATICULE_NN_TRANSFORMER_BLOCK_H_
+
+#include <cstdint>
+#include <string>
+
+#include "ATen/core/Tensor.h"
+#include "nn/attention.h"
+#include "nn/layers.h"
+#include "nn/module.h"
+
+namespace graticule {
+
+struct TransformerBlockOptions {
+  AttentionOptions attention;
+  int64_t mlp_hidden = 0;
+  double mlp_dropout = 0;
+  double drop_path = 0;
+  double norm_epsilon = 1e-6;
+};
+
+// Pre-norm: x' = x + attn(norm1(x) + position); y = x' + mlp(norm2(x')).
+class TransformerBlock : public Module {
+ public:
+  explicit TransformerBlock(const TransformerBlockOptions& options);
+  // x [B,T,D]; position [1,T,D], the layer's of DeliveredPosition, or undefined for none.
+  at::Tensor Forward(const at::Tensor& x, const at::Tensor& position) const;
+  std::string TypeName() const override { return "TransformerBlock"; }
+
+ private:
+  LayerNorm norm1_;
+  Attention attn_;
+  LayerNorm norm2_;
+  Mlp mlp_;
+  DropPath drop_path_;
+};
+
+}  // namespace graticule
+
+#endif  // GRATICULE_NN_TRANSFORMER_BLOCK_H_
