@@ -1,5 +1,83 @@
 """The targets of a plugin: one folder, five files, one macro."""
 
+def _proto_comments_impl(ctx):
+    proto = ctx.attr.proto[ProtoInfo]
+
+    # A descriptor set of our own: proto_library's has comments only under a flag, which another repository may not set.
+    descriptors = ctx.actions.declare_file(ctx.label.name + ".binpb")
+    arguments = ctx.actions.args()
+    arguments.add("--include_source_info")
+    arguments.add_all(proto.transitive_proto_path, format_each = "--proto_path=%s")
+    arguments.add(descriptors, format = "--descriptor_set_out=%s")
+    arguments.add_all(proto.direct_sources)
+    ctx.actions.run(
+        executable = ctx.executable._protoc,
+        arguments = [arguments],
+        inputs = proto.transitive_sources,
+        outputs = [descriptors],
+        mnemonic = "ProtoComments",
+    )
+    source = ctx.actions.declare_file(ctx.label.name + ".cc")
+    ctx.actions.run(
+        executable = ctx.executable._embed_comments,
+        arguments = [descriptors.path, source.path],
+        inputs = [descriptors],
+        outputs = [source],
+        mnemonic = "EmbedComments",
+    )
+    return [DefaultInfo(files = depset([source]))]
+
+_proto_comments = rule(
+    implementation = _proto_comments_impl,
+    doc = "Writes a .cc that registers the comments of a proto_library (plugin/comments.h).",
+    attrs = {
+        "proto": attr.label(mandatory = True, providers = [ProtoInfo]),
+        "_protoc": attr.label(
+            cfg = "exec",
+            default = "@com_google_protobuf//:protoc",
+            executable = True,
+        ),
+        "_embed_comments": attr.label(
+            cfg = "exec",
+            default = "//plugin:embed_comments",
+            executable = True,
+        ),
+    },
+)
+
+def documented_proto_library(name, srcs, deps = [], visibility = None):
+    """Declares NAME_proto, NAME_cc_proto and NAME_comments, which makes the protos' comments known at run time.
+
+    Args:
+      name: what the three are called before their endings.
+      srcs: the .proto files.
+      deps: what it imports, as proto_library targets.
+      visibility: who may use them.
+    """
+    native.proto_library(
+        name = name + "_proto",
+        srcs = srcs,
+        visibility = visibility,
+        deps = deps,
+    )
+    native.cc_proto_library(
+        name = name + "_cc_proto",
+        visibility = visibility,
+        deps = [name + "_proto"],
+    )
+    _proto_comments(
+        name = name + "_comments_source",
+        proto = name + "_proto",
+        visibility = ["//visibility:private"],
+    )
+    native.cc_library(
+        name = name + "_comments",
+        srcs = [name + "_comments_source"],
+        visibility = visibility,
+        deps = [str(Label("//plugin:comments"))],
+        alwayslink = True,
+    )
+
 def graticule_plugin(
         name,
         deps = [],
@@ -11,7 +89,7 @@ def graticule_plugin(
         test_data = [],
         test_size = "small",
         visibility = None):
-    """Declares NAME (the plugin, registered wherever it is linked), NAME_cc_proto and NAME_test.
+    """Declares NAME (the plugin, registered wherever it is linked), NAME_proto, NAME_cc_proto and NAME_test.
 
     Args:
       name: the folder's name; its files are NAME.proto, NAME.h, NAME.cc, NAME_test.cc.
@@ -26,16 +104,11 @@ def graticule_plugin(
       visibility: who may link the plugin; by default the aggregates of the tree.
     """
     visibility = visibility or [str(Label("//plugin:aggregates"))]
-    native.proto_library(
-        name = name + "_proto",
+    documented_proto_library(
+        name = name,
         srcs = [name + ".proto"],
         visibility = visibility,
         deps = proto_deps,
-    )
-    native.cc_proto_library(
-        name = name + "_cc_proto",
-        visibility = visibility,
-        deps = [name + "_proto"],
     )
     native.cc_library(
         name = name,
@@ -43,7 +116,12 @@ def graticule_plugin(
         hdrs = hdrs or [name + ".h"],
         data = data,
         visibility = visibility,
-        deps = [":" + name + "_cc_proto", str(Label("//plugin:registry")), str(Label("//plugin:status"))] + deps,
+        deps = [
+            ":" + name + "_cc_proto",
+            ":" + name + "_comments",
+            str(Label("//plugin:registry")),
+            str(Label("//plugin:status")),
+        ] + deps,
         # Nothing names the plugin, so only this keeps the linker from dropping it.
         alwayslink = True,
     )

@@ -95,8 +95,8 @@ absl::Status CheckPluginType(std::string_view kind, std::string_view name) {
   }
   const std::string registered = of_kind.empty() ? "none" : absl::StrJoin(of_kind, ", ");
   if (!other_kind.empty()) {
-    return absl::InvalidArgumentError(absl::StrCat("'", std::string(name), "' is a plugin of kind ", other_kind, ", not ",
-                                                   std::string(kind), ". Registered: ", registered));
+    return absl::InvalidArgumentError(absl::StrCat("'", std::string(name), "' is a plugin of kind ", other_kind,
+                                                   ", not ", std::string(kind), ". Registered: ", registered));
   }
   std::string hint = DidYouMean(name, of_kind);
   return absl::NotFoundError(absl::StrCat("unknown ", std::string(kind), " '", std::string(name), "'", hint,

@@ -7,7 +7,8 @@
 //     using Context = BackboneContext;  // what a factory is told besides its config
 //   };
 // A plugin registers by a constant at the end of its .cc:
-//   const Registration<Backbone, Vit> kRegistration("Vision transformer (ViT, DeiT)", "depth: 2 width: 32", &VitBackbone::Create);
+//   const Registration<Backbone, Vit> kRegistration("Vision transformer (ViT, DeiT)", "depth: 2 width: 32",
+//   &VitBackbone::Create);
 #ifndef GRATICULE_PLUGIN_REGISTRY_H_
 #define GRATICULE_PLUGIN_REGISTRY_H_
 

@@ -21,28 +21,32 @@ constexpr char kPayload[] = "graticule.FieldErrors";
 constexpr char kBetweenErrors = '\x1e';
 constexpr char kAfterPath = '\x1f';
 
+// Insertions, deletions, substitutions and swaps of neighbours that turn one into the other, whatever the case.
 size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> row(b.size() + 1);
-  for (size_t j = 0; j <= b.size(); ++j) row[j] = j;
+  const auto same = [&](size_t i, size_t j) { return absl::ascii_tolower(a[i]) == absl::ascii_tolower(b[j]); };
+  std::vector<std::vector<size_t>> distance(a.size() + 1, std::vector<size_t>(b.size() + 1));
+  for (size_t i = 0; i <= a.size(); ++i) distance[i][0] = i;
+  for (size_t j = 0; j <= b.size(); ++j) distance[0][j] = j;
   for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = row[0];
-    row[0] = i;
     for (size_t j = 1; j <= b.size(); ++j) {
-      const size_t substituted = diagonal + (absl::ascii_tolower(a[i - 1]) != absl::ascii_tolower(b[j - 1]));
-      diagonal = row[j];
-      row[j] = std::min({row[j] + 1, row[j - 1] + 1, substituted});
+      distance[i][j] = std::min(
+          {distance[i - 1][j] + 1, distance[i][j - 1] + 1, distance[i - 1][j - 1] + (same(i - 1, j - 1) ? 0 : 1)});
+      if (i > 1 && j > 1 && same(i - 1, j - 2) && same(i - 2, j - 1)) {
+        distance[i][j] = std::min(distance[i][j], distance[i - 2][j - 2] + 1);
+      }
     }
   }
-  return row[b.size()];
+  return distance[a.size()][b.size()];
 }
+
+std::string_view AfterPackage(std::string_view name) { return name.substr(name.rfind('.') + 1); }
 
 }  // namespace
 
 absl::Status Annotate(const absl::Status& status, std::string_view context) {
   if (status.ok()) return status;
   absl::Status annotated(status.code(), absl::StrCat(std::string(context), ": ", status.message()));
-  status.ForEachPayload(
-      [&](absl::string_view url, const absl::Cord& payload) { annotated.SetPayload(url, payload); });
+  status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) { annotated.SetPayload(url, payload); });
   return annotated;
 }
 
@@ -87,12 +91,14 @@ std::string JoinPath(std::string_view prefix, std::string_view path) {
 }
 
 std::string ClosestName(std::string_view wanted, const std::vector<std::string>& candidates) {
+  // A package in common does not make two names alike.
+  const std::string_view word = AfterPackage(wanted);
   std::string best;
-  size_t best_distance = std::max<size_t>(2, wanted.size() / 3) + 1;
+  size_t best_distance = std::max<size_t>(word.size() < 4 ? 1 : 2, word.size() / 3) + 1;
   for (const std::string& candidate : candidates) {
     size_t distance = EditDistance(wanted, candidate);
     // "dim" is meant for "embed_dim" more often than its distance says.
-    if (wanted.size() > 2 && distance > 1 && absl::StrContains(candidate, std::string(wanted))) distance = 1;
+    if (word.size() > 2 && distance > 1 && absl::StrContains(candidate, std::string(wanted))) distance = 1;
     if (distance < best_distance) {
       best_distance = distance;
       best = candidate;
@@ -116,6 +122,8 @@ absl::Status CurrentExceptionToStatus(std::string_view what) {
       if (const size_t at = message.find(noise); at != std::string::npos) message.resize(at);
     }
     return absl::InternalError(absl::StrCat(std::string(what), ": ", message));
+  } catch (...) {
+    return absl::InternalError(absl::StrCat(std::string(what), ": unknown exception"));
   }
 }
 

@@ -54,8 +54,8 @@ std::string ClosestName(std::string_view wanted, const std::vector<std::string>&
 // "; did you mean 'X'?" or nothing.
 std::string DidYouMean(std::string_view wanted, const std::vector<std::string>& candidates);
 
-// Runs `function` (which returns a Status or StatusOr) and turns what LibTorch or the standard library throws into a
-// Status that names `what`. Used at two borders only: a plugin's factory and a training step.
+// Inside a catch block: what LibTorch, the standard library or a plugin threw, as a Status that names `what`. Used at
+// two borders only: a plugin's factory and a training step.
 absl::Status CurrentExceptionToStatus(std::string_view what);
 
 }  // namespace graticule
@@ -65,23 +65,23 @@ absl::Status CurrentExceptionToStatus(std::string_view what);
 
 // Returns from the enclosing function with the status, unless it is OK. A second argument is context:
 //   RETURN_IF_ERROR(Open(path), absl::StrCat("dataset ", name));
-#define RETURN_IF_ERROR(expression, ...)                                            \
-  do {                                                                              \
-    absl::Status graticule_status_ = (expression);                                  \
-    if (!graticule_status_.ok()) {                                                  \
-      return graticule_status_ __VA_OPT__(.ok() ? graticule_status_                 \
+#define RETURN_IF_ERROR(expression, ...)                                                                  \
+  do {                                                                                                    \
+    absl::Status graticule_status_ = (expression);                                                        \
+    if (!graticule_status_.ok()) {                                                                        \
+      return graticule_status_ __VA_OPT__(.ok() ? graticule_status_                                       \
                                                 : ::graticule::Annotate(graticule_status_, __VA_ARGS__)); \
-    }                                                                               \
+    }                                                                                                     \
   } while (false)
 
 //   ASSIGN_OR_RETURN(auto file, Open(path), "context");
 #define ASSIGN_OR_RETURN(declaration, expression, ...) \
   GRATICULE_ASSIGN_OR_RETURN_(GRATICULE_CONCAT(graticule_or_, __COUNTER__), declaration, expression, ##__VA_ARGS__)
-#define GRATICULE_ASSIGN_OR_RETURN_(or_, declaration, expression, ...)                                             \
-  auto or_ = (expression);                                                                                         \
-  if (!or_.ok()) {                                                                                                 \
-    return or_.status() __VA_OPT__(.ok() ? or_.status() : ::graticule::Annotate(or_.status(), __VA_ARGS__));       \
-  }                                                                                                                \
+#define GRATICULE_ASSIGN_OR_RETURN_(or_, declaration, expression, ...)                                       \
+  auto or_ = (expression);                                                                                   \
+  if (!or_.ok()) {                                                                                           \
+    return or_.status() __VA_OPT__(.ok() ? or_.status() : ::graticule::Annotate(or_.status(), __VA_ARGS__)); \
+  }                                                                                                          \
   declaration = std::move(or_).value()
 
 #endif  // GRATICULE_PLUGIN_STATUS_H_
