@@ -2,8 +2,12 @@
 #ifndef GRATICULE_POOLING_POOLING_H_
 #define GRATICULE_POOLING_POOLING_H_
 
+#include <cstdint>
+
 #include "ATen/core/Tensor.h"
+#include "absl/status/statusor.h"
 #include "nn/module.h"
+#include "nn/position_delivery.pb.h"
 #include "nn/token_map.h"
 
 namespace graticule {
@@ -22,6 +26,10 @@ class Pooling : public Module {
   // [B,T,D] tokens in, [B,D] out.
   virtual at::Tensor Forward(const TokenMap& tokens) = 0;
 };
+
+// The contract of a pooling with a config field `delivery`, which `preset` completes. Errors stand under "delivery".
+absl::StatusOr<TokenContract> MakeTokenContract(bool class_token, const PositionDelivery& delivery,
+                                                PositionDelivery::Preset preset);
 
 }  // namespace graticule
 
