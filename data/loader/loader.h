@@ -18,17 +18,18 @@
 namespace graticule {
 
 struct LoaderOptions {
-  int64_t batch_size = 1;   // of this rank
-  Size2d image_size;        // every image has it after the transforms, else the sample counts as broken
-  int threads = 2;          // decoding and augmenting
-  int batches_ahead = 4;    // bound of the queue
+  int64_t batch_size = 1;  // of this rank
+  Size2d image_size;       // every image has it after the transforms, else the sample counts as broken
+  int threads = 2;         // decoding and augmenting
+  int batches_ahead = 4;   // bound of the queue
   uint64_t seed = 0;
-  bool shuffle = true;      // a seeded permutation a epoch, else the dataset's order
-  bool drop_last = true;    // of an epoch; false: the last batch may be smaller
-  int rank = 0;             // global batch g consists of positions g·(world·batch_size) …, dealt to the ranks in runs
+  bool shuffle = true;    // a seeded permutation a epoch, else the dataset's order
+  bool drop_last = true;  // of an epoch; false: the last batch may be smaller
+  int rank = 0;           // global batch g consists of positions g·(world·batch_size) …, dealt to the ranks in runs
   int world_size = 1;
   // Share of an epoch's samples that may be broken; each is named in the log, counted, and replaced by the next good
-  // sample of the order (training) or left out (evaluation, where drop_last is false). One more ends the epoch with an error.
+  // sample of the order (training) or left out (evaluation, where drop_last is false). One more ends the epoch with an
+  // error.
   double max_broken = 0.001;
 };
 

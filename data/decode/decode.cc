@@ -1,0 +1,50 @@
+#include "data/decode/decode.h"
+
+#include <string>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/str_cat.h"
+#include "data/decode/jpeg.h"
+#include "data/decode/png.h"
+
+namespace graticule {
+namespace {
+
+struct Signature {
+  std::string_view bytes;
+  size_t offset;
+  const char* format;
+};
+
+// Formats that people have among their images, to be named in an error.
+constexpr Signature kOthers[] = {
+    {"GIF8", 0, "a GIF"},
+    {"WEBP", 8, "a WebP"},
+    {"BM", 0, "a BMP"},
+    {"II*\0", 0, "a TIFF"},
+    {"MM\0*", 0, "a TIFF"},
+    {"ftyp", 4, "an HEIF or AVIF"},
+    {"<?xml", 0, "an XML"},
+    {"<svg", 0, "an SVG"},
+    {"<!DOCTYPE", 0, "an HTML"},
+    {"%PDF", 0, "a PDF"},
+    {"\0\0\0\xcjP", 0, "a JPEG 2000"},
+    {"8BPS", 0, "a Photoshop"},
+};
+
+}  // namespace
+
+absl::StatusOr<Image> DecodeImage(std::string_view bytes) {
+  if (IsJpeg(bytes)) return DecodeJpeg(bytes);
+  if (IsPng(bytes)) return DecodePng(bytes);
+  if (bytes.empty()) return absl::InvalidArgumentError("the file is empty");
+  for (const Signature& other : kOthers) {
+    if (bytes.size() >= other.offset && bytes.substr(other.offset, other.bytes.size()) == other.bytes) {
+      return absl::UnimplementedError(absl::StrCat("neither a JPEG nor a PNG but ", other.format, " file"));
+    }
+  }
+  return absl::InvalidArgumentError(absl::StrCat("neither a JPEG nor a PNG; the file begins with \"",
+                                                 absl::CHexEscape(std::string(bytes.substr(0, 8))), "\""));
+}
+
+}  // namespace graticule

@@ -1,0 +1,320 @@
+#include "data/loader/loader.h"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <mutex>
+#include <set>
+#include <thread>
+#include <utility>
+
+#include "ATen/Parallel.h"
+#include "ATen/ops/empty.h"
+#include "ATen/ops/index_select.h"
+#include "ATen/ops/tensor.h"
+#include "absl/strings/str_cat.h"
+#include "data/decode/decode.h"
+#include "data/random.h"
+#include "plugin/logging.h"
+#include "plugin/status.h"
+
+// Of the OpenMP runtime that LibTorch brings along; sets the calling thread's own number.
+extern "C" void omp_set_num_threads(int);
+
+namespace graticule {
+namespace {
+
+// They keep the order and the augmentation apart from other draws of the same seed.
+constexpr uint64_t kOrderSalt = 0x6f72646572;
+constexpr uint64_t kTransformSalt = 0x6175676d656e74;
+
+// A thread takes at most so many samples at a time: enough that the lock costs nothing for tiny images.
+constexpr int64_t kMaxChunk = 32;
+
+struct BrokenSample {
+  int64_t position;  // in the epoch's order
+  int64_t index;     // in the dataset
+  absl::Status reason;
+};
+
+// A batch while it is filled. A chunk is written by one thread, without the lock.
+struct Slot {
+  int64_t first_position;
+  int64_t size;
+  at::Tensor images;             // [B,3,H,W] uint8, channels-last
+  at::Tensor labels;             // [B]
+  std::vector<int64_t> indices;  // [B]; negative where nothing came of the sample
+  // Under the lock:
+  int64_t claimed = 0;   // samples that a thread has begun
+  int64_t finished = 0;  // samples that are done
+  std::vector<BrokenSample> broken;
+};
+
+// One epoch under way. Threads hold on to it while they work on it, so the next one need not wait for them.
+struct Epoch {
+  Epoch(int64_t number, int64_t first_batch, int64_t samples, uint64_t seed)
+      : number(number), next_batch(first_batch), order(samples, {seed, static_cast<uint64_t>(number), kOrderSalt}) {}
+
+  const int64_t number;
+  int64_t next_batch;  // that no slot has been made for
+  const Permutation order;
+  std::deque<std::shared_ptr<Slot>> slots;  // that Next() has not handed out, in order
+  std::atomic<bool> cancelled = false;
+  std::set<int64_t> broken;  // indices, of the batches that Next() has reached
+  absl::Status error;        // that ended it
+};
+
+}  // namespace
+
+class Loader::Impl {
+ public:
+  Impl(const Dataset* dataset, std::vector<const Transform*> transforms, LoaderOptions options)
+      : dataset_(dataset),
+        transforms_(std::move(transforms)),
+        options_(options),
+        samples_(dataset->size()),
+        chunk_(std::clamp<int64_t>(options.batch_size / (2 * std::max(options.threads, 1)), 1, kMaxChunk)) {
+    CHECK_GT(options_.batch_size, 0);
+    CHECK_GT(options_.threads, 0);
+    CHECK_GT(options_.batches_ahead, 0);
+    CHECK(options_.rank >= 0 && options_.rank < options_.world_size);
+    CHECK(options_.max_broken >= 0 && options_.max_broken <= 1);
+    // Rounded up, so that one broken sample of a small dataset can be passed over; and one must be good.
+    const double share = options_.max_broken * static_cast<double>(samples_) / options_.world_size;
+    allowed_broken_ = std::min(static_cast<int64_t>(std::ceil(share)), std::max<int64_t>(samples_ - 1, 0));
+    for (int i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { Work(); });
+  }
+
+  ~Impl() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopped_ = true;
+      if (epoch_ != nullptr) epoch_->cancelled = true;
+    }
+    work_.notify_all();
+    for (std::thread& thread : threads_) thread.join();
+  }
+
+  int64_t batches_per_epoch() const {
+    const int64_t global = options_.batch_size * options_.world_size;
+    const int64_t rest = samples_ % global;
+    // Of a last, smaller global batch this rank may have a part.
+    const bool part = !options_.drop_last && rest > options_.rank * options_.batch_size;
+    return samples_ / global + part;
+  }
+
+  void Start(int64_t number, int64_t first_batch) {
+    CHECK_GE(first_batch, 0);
+    auto epoch = std::make_shared<Epoch>(number, first_batch, samples_, options_.seed);
+    {
+      const std::lock_guard lock(mutex_);
+      if (epoch_ != nullptr) epoch_->cancelled = true;
+      epoch_ = std::move(epoch);
+    }
+    work_.notify_all();
+  }
+
+  absl::StatusOr<std::optional<Batch>> Next() {
+    if (epoch_ == nullptr) return std::nullopt;
+    while (epoch_->error.ok()) {
+      std::shared_ptr<Slot> slot = NextSlot();
+      if (slot == nullptr) return std::nullopt;
+      CountBroken(*slot);
+      if (!epoch_->error.ok()) break;
+      Batch batch = Collect(*slot);
+      if (batch.size() > 0) return batch;
+    }
+    return epoch_->error;
+  }
+
+  int64_t broken() const { return static_cast<int64_t>(broken_.size()); }
+  double wait_seconds() const { return wait_seconds_; }
+
+ private:
+  // The next slot, once it is full; null at the end of the epoch.
+  std::shared_ptr<Slot> NextSlot() {
+    std::unique_lock lock(mutex_);
+    if (epoch_->slots.empty() && epoch_->next_batch >= batches_per_epoch()) return nullptr;
+    const auto full = [this] {
+      return !epoch_->slots.empty() && epoch_->slots.front()->finished == epoch_->slots.front()->size;
+    };
+    if (!full()) {
+      const auto start = std::chrono::steady_clock::now();
+      done_.wait(lock, full);
+      wait_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    }
+    std::shared_ptr<Slot> slot = std::move(epoch_->slots.front());
+    epoch_->slots.pop_front();
+    lock.unlock();
+    work_.notify_all();
+    return slot;
+  }
+
+  // In the order of the epoch, whichever thread met them first, so that the log and the error are always the same.
+  void CountBroken(Slot& slot) {
+    std::sort(slot.broken.begin(), slot.broken.end(),
+              [](const BrokenSample& a, const BrokenSample& b) { return a.position < b.position; });
+    for (const BrokenSample& sample : slot.broken) {
+      if (broken_.insert(sample.index).second) {
+        LOG(WARNING) << "skipped a broken sample: " << sample.reason.message();
+      }
+      epoch_->broken.insert(sample.index);
+      const int64_t count = static_cast<int64_t>(epoch_->broken.size());
+      if (count <= allowed_broken_) continue;
+      epoch_->error = absl::DataLossError(
+          absl::StrCat(count, " of ", samples_, " samples are broken so far, and max_broken ", options_.max_broken,
+                       " allows ", allowed_broken_, "; the last one: ", sample.reason.message()));
+      epoch_->cancelled = true;
+      return;
+    }
+  }
+
+  static Batch Collect(Slot& slot) {
+    Batch batch{slot.images, slot.labels, {}, std::move(slot.indices)};
+    if (std::find(batch.indices.begin(), batch.indices.end(), -1) == batch.indices.end()) return batch;
+    std::vector<int64_t> good;
+    for (int64_t i = 0; i < slot.size; ++i) {
+      if (batch.indices[i] >= 0) good.push_back(i);
+    }
+    const at::Tensor rows = at::tensor(good, at::kLong);
+    batch.images = batch.images.index_select(0, rows).contiguous(at::MemoryFormat::ChannelsLast);
+    batch.labels = batch.labels.index_select(0, rows);
+    std::erase(batch.indices, -1);
+    return batch;
+  }
+
+  void Work() {
+    // One thread a thread: the kernels that transforms call would else each start a team of their own. The first call
+    // makes LibTorch set this thread's number, which the second then overrides. at::set_num_threads(1) would also
+    // change what threads made later get.
+    at::get_num_threads();
+    omp_set_num_threads(1);
+
+    std::unique_lock lock(mutex_);
+    while (true) {
+      work_.wait(lock, [this] { return stopped_ || HasWork(); });
+      if (stopped_) return;
+      const std::shared_ptr<Epoch> epoch = epoch_;
+      const std::shared_ptr<Slot> slot = ClaimableSlot(*epoch);
+      const int64_t begin = slot->claimed;
+      const int64_t end = std::min(begin + chunk_, slot->size);
+      slot->claimed = end;
+      lock.unlock();
+
+      std::vector<BrokenSample> broken;
+      for (int64_t i = begin; i < end && !epoch->cancelled; ++i) FillRow(*epoch, *slot, i, broken);
+
+      lock.lock();
+      slot->finished += end - begin;
+      slot->broken.insert(slot->broken.end(), broken.begin(), broken.end());
+      if (slot->finished == slot->size) done_.notify_one();
+    }
+  }
+
+  // Both under the lock.
+  bool HasWork() const {
+    if (epoch_ == nullptr || epoch_->cancelled) return false;
+    if (!epoch_->slots.empty() && epoch_->slots.back()->claimed < epoch_->slots.back()->size) return true;
+    return static_cast<int>(epoch_->slots.size()) < options_.batches_ahead && epoch_->next_batch < batches_per_epoch();
+  }
+
+  std::shared_ptr<Slot> ClaimableSlot(Epoch& epoch) const {
+    if (!epoch.slots.empty() && epoch.slots.back()->claimed < epoch.slots.back()->size) return epoch.slots.back();
+    auto slot = std::make_shared<Slot>();
+    slot->first_position = (epoch.next_batch++ * options_.world_size + options_.rank) * options_.batch_size;
+    slot->size = std::min(options_.batch_size, samples_ - slot->first_position);
+    slot->images = at::empty({slot->size, Image::kChannels, options_.image_size.height, options_.image_size.width},
+                             at::TensorOptions().dtype(at::kByte), at::MemoryFormat::ChannelsLast);
+    slot->labels = at::empty({slot->size}, at::TensorOptions().dtype(at::kLong));
+    slot->indices.resize(slot->size, -1);
+    epoch.slots.push_back(slot);
+    return slot;
+  }
+
+  // The sample of the row's position, or in its place, in training, the next good one of the order.
+  void FillRow(const Epoch& epoch, Slot& slot, int64_t row, std::vector<BrokenSample>& broken) const {
+    const int64_t position = slot.first_position + row;
+    // A longer run of broken ones than is allowed ends the epoch anyway.
+    const int64_t tries = options_.drop_last ? allowed_broken_ + 1 : 1;
+    for (int64_t i = 0; i < tries; ++i) {
+      const int64_t at = (position + i) % samples_;
+      const int64_t index = options_.shuffle ? epoch.order(at) : at;
+      const int64_t image_bytes = Image::kChannels * options_.image_size.area();
+      const absl::StatusOr<int64_t> label =
+          Load(index, epoch.number, slot.images.data_ptr<uint8_t>() + row * image_bytes);
+      if (label.ok()) {
+        slot.labels.data_ptr<int64_t>()[row] = *label;
+        slot.indices[row] = index;
+        return;
+      }
+      broken.push_back({position + i, index, label.status()});
+    }
+  }
+
+  // Writes the transformed image to `pixels` and returns the label; an error names the sample. What a dataset or a
+  // transform throws is an error too: an exception would end the program.
+  absl::StatusOr<int64_t> Load(int64_t index, int64_t epoch, uint8_t* pixels) const {
+    try {
+      ASSIGN_OR_RETURN(Sample sample, dataset_->Read(index));
+      return Transformed(std::move(sample), index, epoch, pixels);
+    } catch (...) {
+      return CurrentExceptionToStatus(absl::StrCat("sample ", index));
+    }
+  }
+
+  absl::StatusOr<int64_t> Transformed(Sample sample, int64_t index, int64_t epoch, uint8_t* pixels) const {
+    try {
+      if (const std::string* bytes = std::get_if<std::string>(&sample.image)) {
+        ASSIGN_OR_RETURN(Image decoded, DecodeImage(*bytes), sample.name);
+        sample.image = std::move(decoded);
+      }
+      Image& image = std::get<Image>(sample.image);
+      Draws draws({options_.seed, static_cast<uint64_t>(epoch), static_cast<uint64_t>(index), kTransformSalt});
+      for (const Transform* transform : transforms_) transform->Apply(image, draws);
+      if (const Size2d size{image.height, image.width}; size != options_.image_size) {
+        return absl::InvalidArgumentError(absl::StrCat(sample.name, ": ", size.height, "x", size.width,
+                                                       " pixels after the transforms, but the model wants ",
+                                                       options_.image_size.height, "x", options_.image_size.width));
+      }
+      std::memcpy(pixels, image.pixels.data(), image.pixels.size());
+      return sample.label;
+    } catch (...) {
+      return CurrentExceptionToStatus(sample.name);
+    }
+  }
+
+  const Dataset* const dataset_;
+  const std::vector<const Transform*> transforms_;
+  const LoaderOptions options_;
+  const int64_t samples_;
+  const int64_t chunk_;
+  int64_t allowed_broken_;
+
+  std::mutex mutex_;
+  std::condition_variable work_;  // there is room for a batch, another epoch, or the end
+  std::condition_variable done_;  // a slot is full
+  bool stopped_ = false;          // under mutex_
+  // The pointer and the slots are under mutex_; the caller's thread alone changes the pointer.
+  std::shared_ptr<Epoch> epoch_;
+
+  // Of the caller's thread.
+  std::set<int64_t> broken_;
+  double wait_seconds_ = 0;
+
+  std::vector<std::thread> threads_;  // last, so that they see the rest whole
+};
+
+Loader::Loader(const Dataset* dataset, std::vector<const Transform*> transforms, LoaderOptions options)
+    : impl_(std::make_unique<Impl>(dataset, std::move(transforms), options)) {}
+Loader::~Loader() = default;
+int64_t Loader::batches_per_epoch() const { return impl_->batches_per_epoch(); }
+void Loader::Start(int64_t epoch, int64_t first_batch) { impl_->Start(epoch, first_batch); }
+absl::StatusOr<std::optional<Batch>> Loader::Next() { return impl_->Next(); }
+int64_t Loader::broken() const { return impl_->broken(); }
+double Loader::wait_seconds() const { return impl_->wait_seconds(); }
+
+}  // namespace graticule

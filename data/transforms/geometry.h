@@ -1,0 +1,42 @@
+// What the transforms that cut and resample have in common.
+#ifndef GRATICULE_DATA_TRANSFORMS_GEOMETRY_H_
+#define GRATICULE_DATA_TRANSFORMS_GEOMETRY_H_
+
+#include <cstdint>
+#include <string_view>
+
+#include "data/image.h"
+#include "data/transforms/interpolation.pb.h"
+#include "google/protobuf/repeated_field.h"
+#include "nn/token_map.h"
+#include "plugin/status.h"
+
+namespace graticule {
+
+// A rectangle of pixels.
+struct Box {
+  int64_t top = 0;
+  int64_t left = 0;
+  Size2d size;
+
+  bool operator==(const Box&) const = default;
+};
+
+// The pixels of `box`, which lies inside of the image.
+Image Crop(const Image& image, const Box& box);
+
+// The image with so many black rows and columns at its sides.
+Image Pad(const Image& image, int64_t top, int64_t bottom, int64_t left, int64_t right);
+
+// `box` of the image at another size, both positive: LibTorch's antialiased resampling of 8-bit pixels, which is
+// torchvision's. Throws c10::Error where the result would pass 2^28 pixels.
+Image ResizedCrop(const Image& image, const Box& box, Size2d size, Interpolation interpolation);
+
+// A height and a width, or one number for a square, from a config's repeated field; `otherwise` where it is empty. Adds
+// to `errors` where the field is neither.
+Size2d SizeFromField(const google::protobuf::RepeatedField<int32_t>& field, std::string_view path, Size2d otherwise,
+                     FieldErrors& errors);
+
+}  // namespace graticule
+
+#endif  // GRATICULE_DATA_TRANSFORMS_GEOMETRY_H_

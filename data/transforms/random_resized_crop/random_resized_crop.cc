@@ -1,0 +1,70 @@
+#include "data/transforms/random_resized_crop/random_resized_crop.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "plugin/registry.h"
+
+namespace graticule {
+namespace {
+
+constexpr int kTries = 10;
+
+// Python's round(): halves to even.
+int64_t Round(double x) { return static_cast<int64_t>(std::nearbyint(x)); }
+
+// At least one pixel: of a very thin image torchvision would ask for none.
+int64_t RoundedSide(double x, int64_t longest) { return std::clamp<int64_t>(Round(x), 1, longest); }
+
+Range RangeFromField(const google::protobuf::RepeatedField<double>& field, std::string_view path, Range otherwise,
+                     double highest, std::string_view allowed, FieldErrors& errors) {
+  if (field.empty()) return otherwise;
+  if (field.size() == 2 && field[0] > 0 && field[0] <= field[1] && field[1] <= highest) return {field[0], field[1]};
+  errors.Add(path, absl::StrCat("must be two numbers ", std::string(allowed), ", the lower first, found [",
+                                absl::StrJoin(field, ", "), "]"));
+  return otherwise;
+}
+
+}  // namespace
+
+Box DrawWindow(Size2d image, Range scale, Range ratio, Draws& draws) {
+  for (int i = 0; i < kTries; ++i) {
+    const double area = static_cast<double>(image.area()) * draws.Uniform(scale.low, scale.high);
+    const double aspect = std::exp(draws.Uniform(std::log(ratio.low), std::log(ratio.high)));
+    const Size2d size{Round(std::sqrt(area / aspect)), Round(std::sqrt(area * aspect))};
+    if (size.height < 1 || size.height > image.height || size.width < 1 || size.width > image.width) continue;
+    const int64_t top = draws.Below(image.height - size.height + 1);
+    const int64_t left = draws.Below(image.width - size.width + 1);
+    return {top, left, size};
+  }
+  Size2d size = image;
+  const double aspect = static_cast<double>(image.width) / static_cast<double>(image.height);
+  if (aspect < ratio.low) size.height = RoundedSide(static_cast<double>(image.width) / ratio.low, image.height);
+  if (aspect > ratio.high) size.width = RoundedSide(static_cast<double>(image.height) * ratio.high, image.width);
+  return {(image.height - size.height) / 2, (image.width - size.width) / 2, size};
+}
+
+absl::StatusOr<std::unique_ptr<Transform>> RandomResizedCropTransform::Create(const RandomResizedCrop& config,
+                                                                              const TransformContext& context) {
+  FieldErrors errors;
+  const Size2d size = SizeFromField(config.size(), "size", context.image_size, errors);
+  const Range scale = RangeFromField(config.scale(), "scale", {0.08, 1}, 1, "above 0 and at most 1", errors);
+  const Range ratio = RangeFromField(config.ratio(), "ratio", {3.0 / 4, 4.0 / 3}, HUGE_VAL, "above 0", errors);
+  if (!errors.empty()) return errors.ToStatus();
+  return std::make_unique<RandomResizedCropTransform>(size, scale, ratio, config.interpolation());
+}
+
+void RandomResizedCropTransform::Apply(Image& image, Draws& draws) const {
+  const Box window = DrawWindow({image.height, image.width}, scale_, ratio_, draws);
+  image = ResizedCrop(image, window, size_, interpolation_);
+}
+
+namespace {
+const Registration<Transform, RandomResizedCrop> kRegistration(
+    "Cuts a window of random area and aspect ratio and resizes it", "scale: [0.08, 1]",
+    &RandomResizedCropTransform::Create);
+}  // namespace
+
+}  // namespace graticule

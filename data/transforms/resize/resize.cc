@@ -1,0 +1,47 @@
+#include "data/transforms/resize/resize.h"
+
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+#include "data/transforms/geometry.h"
+#include "plugin/registry.h"
+
+namespace graticule {
+
+Size2d CoveringSize(Size2d image, Size2d target) {
+  if (target.height * image.width >= target.width * image.height) {
+    return {target.height, target.height * image.width / image.height};
+  }
+  return {target.width * image.height / image.width, target.width};
+}
+
+absl::StatusOr<std::unique_ptr<Transform>> ResizeTransform::Create(const Resize& config,
+                                                                   const TransformContext& context) {
+  FieldErrors errors;
+  const double crop_pct = config.has_crop_pct() ? config.crop_pct() : 0.875;
+  if (!(crop_pct > 0 && crop_pct <= 1)) {
+    errors.Add("crop_pct", absl::StrCat("must be above 0 and at most 1, found ", crop_pct));
+  }
+  if (config.has_crop_pct() && config.size_size() > 0) {
+    errors.Add("crop_pct", "has no effect beside size; give one of them");
+  }
+  const auto grown = [crop_pct](int64_t side) { return static_cast<int64_t>(std::floor(side / crop_pct)); };
+  const Size2d target =
+      SizeFromField(config.size(), "size", {grown(context.image_size.height), grown(context.image_size.width)}, errors);
+  if (!errors.empty()) return errors.ToStatus();
+  return std::make_unique<ResizeTransform>(target, config.interpolation());
+}
+
+void ResizeTransform::Apply(Image& image, Draws& draws) const {
+  const Size2d from{image.height, image.width};
+  const Size2d to = CoveringSize(from, target_);
+  if (to != from) image = ResizedCrop(image, {0, 0, from}, to, interpolation_);
+}
+
+namespace {
+const Registration<Transform, Resize> kRegistration(
+    "Resizes to cover image_size / crop_pct, aspect ratio kept (torchvision's and timm's evaluation)",
+    "crop_pct: 0.875", &ResizeTransform::Create);
+}  // namespace
+
+}  // namespace graticule

@@ -1,0 +1,31 @@
+// Deterministic resizing, for evaluation.
+#ifndef GRATICULE_DATA_TRANSFORMS_RESIZE_RESIZE_H_
+#define GRATICULE_DATA_TRANSFORMS_RESIZE_RESIZE_H_
+
+#include <memory>
+
+#include "absl/status/statusor.h"
+#include "data/transforms/resize/resize.pb.h"
+#include "data/transforms/transform.h"
+
+namespace graticule {
+
+// The size at which an image, its aspect ratio kept, just covers `target`: one side equals the target's, the other is
+// at least as long (rounded down).
+Size2d CoveringSize(Size2d image, Size2d target);
+
+class ResizeTransform : public Transform {
+ public:
+  static absl::StatusOr<std::unique_ptr<Transform>> Create(const Resize& config, const TransformContext& context);
+  ResizeTransform(Size2d target, Interpolation interpolation) : target_(target), interpolation_(interpolation) {}
+
+  void Apply(Image& image, Draws& draws) const override;
+
+ private:
+  Size2d target_;
+  Interpolation interpolation_;
+};
+
+}  // namespace graticule
+
+#endif  // GRATICULE_DATA_TRANSFORMS_RESIZE_RESIZE_H_
