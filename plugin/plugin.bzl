@@ -98,7 +98,7 @@ def graticule_plugin(
       srcs: sources, where they are more than NAME.cc.
       hdrs: headers, where they are more than NAME.h.
       data: files that the plugin reads at run time.
-      test_deps: what NAME_test.cc needs besides the plugin and GoogleTest.
+      test_deps: what NAME_test.cc needs besides the plugin, its proto, the registry and GoogleTest.
       test_data: files that NAME_test.cc reads.
       test_size: Bazel's size of NAME_test.
       visibility: who may link the plugin; by default the aggregates of the tree.
@@ -132,6 +132,9 @@ def graticule_plugin(
         data = test_data,
         deps = [
             ":" + name,
+            ":" + name + "_cc_proto",
+            str(Label("//plugin:registry")),
+            str(Label("//plugin:status")),
             str(Label("//third_party/gtest:gtest_main")),
         ] + test_deps,
     )

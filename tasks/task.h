@@ -26,7 +26,7 @@ struct TaskContext {
   google::protobuf::Any pooling;
   std::vector<ObjectiveSpec> objectives;
   Size2d image_size;
-  std::vector<std::string> class_names;  // K of them
+  std::vector<std::string> class_names;  // the data set's, K of them; empty where it is not at hand
 };
 
 struct TaskOutput {
@@ -43,6 +43,8 @@ class Task : public Module {
   virtual TaskOutput Train(const Batch& batch, double progress) = 0;
   // Adds a validation batch to `metrics` ("top1", "top5", "loss"); no objectives are run.
   virtual void Evaluate(const Batch& batch, Metrics& metrics) = 0;
+  // Name of the evaluation metric by which checkpoints are compared, greater being better, such as "top1".
+  virtual std::string HeadlineMetric() const = 0;
   // What the model says of images [B,3,H,W]: at least "logits" [B,K]; "tokens" [B,T,D] where asked for.
   virtual std::map<std::string, at::Tensor> Predict(const at::Tensor& images, bool tokens) = 0;
 

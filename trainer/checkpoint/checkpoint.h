@@ -17,6 +17,9 @@
 
 namespace graticule {
 
+// In the metadata of model.safetensors: the class names, one a line.
+inline constexpr char kClassNamesKey[] = "class_names";
+
 // The contents of a folder.
 struct Checkpoint {
   TrainState state;         // state.textproto

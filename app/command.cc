@@ -1,0 +1,37 @@
+#include "app/command.h"
+
+#include <algorithm>
+#include <iostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "trainer/parts.h"
+
+namespace graticule {
+
+void SpecArguments::AddTo(CLI::App& command) {
+  command.add_option("SPEC", path, "The experiment, a textproto file such as configs/quickstart.textproto")->required();
+  command
+      .add_option("--set", overrides,
+                  "Override a field: --set trainer.epochs=2 --set backbone.depth=6 --set objectives[0].weight=1")
+      ->type_name("PATH=VALUE")
+      ->allow_extra_args(false);
+}
+
+absl::StatusOr<Spec> SpecArguments::Load() const { return LoadAndCheck(&CheckExperiment); }
+
+absl::StatusOr<Spec> SpecArguments::LoadForModel() const { return LoadAndCheck(&CheckModel); }
+
+absl::StatusOr<Spec> SpecArguments::LoadAndCheck(absl::Status (*check)(const Experiment&)) const {
+  Spec::Partial partial = Spec::LoadPartially(path, overrides);
+  std::vector<std::string> errors = std::move(partial.errors);
+  for (const std::string& error : partial.spec.Locate(check(partial.spec.experiment()))) errors.push_back(error);
+  if (errors.empty()) return std::move(partial.spec);
+  for (const std::string& error : errors) std::cerr << error << "\n";
+  return absl::InvalidArgumentError(
+      absl::StrCat(errors.size(), errors.size() == 1 ? " mistake in " : " mistakes in ", path, "; nothing was started"));
+}
+
+}  // namespace graticule

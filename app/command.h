@@ -1,0 +1,45 @@
+// The subcommands of the program: one file each, each adding itself to the command line.
+#ifndef GRATICULE_APP_COMMAND_H_
+#define GRATICULE_APP_COMMAND_H_
+
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "trainer/spec.h"
+
+namespace graticule {
+
+// What the chosen subcommand does, run once the command line is read. A status becomes the last line on standard error and
+// the exit code: 2 for InvalidArgument (a wrong spec or command line), 1 for every other error.
+using Action = std::function<absl::Status()>;
+
+void AddTrain(CLI::App& app, Action& action);
+void AddEval(CLI::App& app, Action& action);
+void AddPredict(CLI::App& app, Action& action);
+void AddShow(CLI::App& app, Action& action);
+void AddList(CLI::App& app, Action& action);
+void AddCheck(CLI::App& app, Action& action);
+void AddBench(CLI::App& app, Action& action);
+
+// The arguments that name a spec: SPEC and --set path=value.
+struct SpecArguments {
+  std::string path;
+  std::vector<std::string> overrides;
+
+  void AddTo(CLI::App& command);
+  // Reads and checks the spec. Every mistake is printed to standard error with its place; the status then counts them.
+  absl::StatusOr<Spec> Load() const;
+  // The same for what needs the model alone: the data set may be absent, and is not looked at.
+  absl::StatusOr<Spec> LoadForModel() const;
+
+ private:
+  absl::StatusOr<Spec> LoadAndCheck(absl::Status (*check)(const Experiment&)) const;
+};
+
+}  // namespace graticule
+
+#endif  // GRATICULE_APP_COMMAND_H_

@@ -1,0 +1,73 @@
+// The program's main, as a library: another repository links it with plugins of its own (tests/out_of_tree).
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "app/command.h"
+#include "plugin/logging.h"
+#include "plugin/version.h"
+
+namespace {
+
+// Warnings of any part of the program, as plain lines.
+class StandardErrorSink : public google::LogSink {
+ public:
+  void send(google::LogSeverity severity, const char*, const char*, int, const google::LogMessageTime&,
+            const char* message, size_t length) override {
+    if (severity < google::GLOG_WARNING) return;
+    // A progress line may stand on the terminal's last row.
+    const char* begin = isatty(STDERR_FILENO) ? "\r\033[K" : "";
+    std::fprintf(stderr, "%s%s: %.*s\n", begin, severity == google::GLOG_WARNING ? "warning" : "error",
+                 static_cast<int>(length), message);
+  }
+};
+
+void SetUpLogging(const char* program) {
+  for (int severity = 0; severity < google::NUM_SEVERITIES; ++severity) google::SetLogDestination(severity, "");
+  FLAGS_stderrthreshold = google::GLOG_FATAL;
+  google::InitGoogleLogging(program);
+  static auto* sink = new StandardErrorSink;
+  google::AddLogSink(sink);
+}
+
+int Report(const absl::Status& status) {
+  if (status.ok()) return 0;
+  std::cout << std::flush;
+  std::cerr << "graticule: " << status.message() << std::endl;
+  return status.code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  SetUpLogging(argv[0]);
+  CLI::App app("Graticule trains vision transformers whose tokens know where their patches are.", "graticule");
+  app.set_version_flag("--version", graticule::kVersion);
+  app.require_subcommand(1);
+  app.footer(
+      "First steps:\n"
+      "  graticule train configs/quickstart.textproto     train a small model on real digits, a minute\n"
+      "  graticule show configs/models/deit_tiny_patch16_224.textproto\n"
+      "  graticule list                                    every plugin with its fields\n"
+      "  graticule SUBCOMMAND --help                       what a subcommand takes");
+  graticule::Action action;
+  graticule::AddTrain(app, action);
+  graticule::AddEval(app, action);
+  graticule::AddPredict(app, action);
+  graticule::AddShow(app, action);
+  graticule::AddList(app, action);
+  graticule::AddCheck(app, action);
+  graticule::AddBench(app, action);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? 0 : 2;
+  }
+  try {
+    return Report(action());
+  } catch (...) {
+    return Report(graticule::CurrentExceptionToStatus("internal error"));
+  }
+}

@@ -1,0 +1,72 @@
+#include "labels/absolute/absolute.h"
+
+#include <memory>
+
+#include "ATen/ops/arange.h"
+#include "ATen/ops/cross_entropy_loss.h"
+#include "ATen/ops/gelu.h"
+#include "absl/strings/str_cat.h"
+#include "plugin/registry.h"
+
+namespace graticule {
+namespace {
+
+// Of the weights at the start: the paper's, which also makes fresh heads start at the uniform cross-entropy, ln N.
+constexpr double kStd = 0.01;
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Objective>> AbsolutePositionalLabelObjective::Create(
+    const AbsolutePositionalLabel& config, const ObjectiveContext& context) {
+  FieldErrors errors;
+  if (config.hidden_dim() < 0) errors.Add("hidden_dim", absl::StrCat("must not be negative, found ", config.hidden_dim()));
+  if (config.embed_dim() < 0) errors.Add("embed_dim", absl::StrCat("must not be negative, found ", config.embed_dim()));
+  if (context.width % 4 != 0) {
+    errors.Add("", absl::StrCat("the head halves the tokens' width twice, so it must be a multiple of 4; the backbone's is ",
+                                context.width));
+  }
+  if (!errors.empty()) return errors.ToStatus();
+  const int64_t half = context.width / 2;
+  return std::unique_ptr<Objective>(new AbsolutePositionalLabelObjective(
+      half, config.hidden_dim() > 0 ? config.hidden_dim() : half,
+      config.embed_dim() > 0 ? config.embed_dim() : half / 2, context.grid.area()));
+}
+
+AbsolutePositionalLabelObjective::AbsolutePositionalLabelObjective(int64_t half_width, int64_t hidden_dim,
+                                                                   int64_t embed_dim, int64_t cells)
+    : half_width_(half_width),
+      fc1_(half_width, hidden_dim, /*bias=*/true, kStd),
+      fc2_(hidden_dim, embed_dim, /*bias=*/true, kStd),
+      head_(embed_dim, cells, /*bias=*/true, kStd) {
+  RegisterModule("fc1", &fc1_);
+  RegisterModule("fc2", &fc2_);
+  RegisterModule("head", &head_);
+}
+
+ObjectiveOutput AbsolutePositionalLabelObjective::Forward(const TokenMap& map) {
+  const at::Tensor patches = map.PatchTokens();                         // [B,N,D], or [B,V,D] of visible ones
+  const at::Tensor half = patches.narrow(2, 0, half_width_);            // [B,N,D/2]
+  const at::Tensor embedded = fc2_.Forward(at::gelu(fc1_.Forward(half)));
+  const at::Tensor logits = head_.Forward(embedded).flatten(0, 1).to(at::kFloat);  // [B·N,N]
+
+  const int64_t batch = patches.size(0);
+  const at::Tensor cells = map.kept.defined() ? map.kept
+                                              : at::arange(map.grid.area(), logits.options().dtype(at::kLong))
+                                                    .expand({batch, map.grid.area()});
+  const at::Tensor labels = cells.reshape({-1});  // [B·N]
+
+  ObjectiveOutput output;
+  output.loss = at::cross_entropy_loss(logits, labels);
+  output.metrics.Add("loss", output.loss.detach().mul(batch), batch);
+  const at::Tensor found = logits.detach().argmax(1).eq(labels).sum();
+  output.metrics.Add("accuracy", found.mul(100.0), labels.numel());
+  return output;
+}
+
+namespace {
+const Registration<Objective, AbsolutePositionalLabel> kRegistration(
+    "Absolute positional label (APL): each patch token says which cell it came from", "",
+    &AbsolutePositionalLabelObjective::Create);
+}  // namespace
+
+}  // namespace graticule

@@ -1,0 +1,172 @@
+#include "tasks/classification/classification.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ATen/ops/cross_entropy_loss.h"
+#include "absl/strings/str_cat.h"
+#include "plugin/registry.h"
+
+namespace graticule {
+namespace {
+
+void CheckWeight(const ObjectiveSpec& spec, const std::string& path, FieldErrors& errors) {
+  if (spec.has_weight() && !(spec.weight() >= 0)) {
+    errors.Add(path + ".weight", absl::StrCat("must not be negative, found ", spec.weight()));
+  }
+  double previous = 0;
+  for (int i = 0; i < spec.weight_schedule_size(); ++i) {
+    const ObjectiveSpec::Point& point = spec.weight_schedule(i);
+    const std::string at = absl::StrCat(path, ".weight_schedule[", i, "]");
+    if (!(point.weight() >= 0)) errors.Add(at + ".weight", absl::StrCat("must not be negative, found ", point.weight()));
+    if (!(point.progress() >= previous && point.progress() <= 1)) {
+      errors.Add(at + ".progress",
+                 absl::StrCat("must go up from 0 to 1, found ", point.progress(), i ? " after " : "",
+                              i ? absl::StrCat(previous) : ""));
+    }
+    previous = point.progress();
+  }
+}
+
+}  // namespace
+
+double ObjectiveWeight(const ObjectiveSpec& spec, double progress) {
+  const auto& points = spec.weight_schedule();
+  if (points.empty()) return spec.has_weight() ? spec.weight() : 0.5;
+  if (progress <= points.begin()->progress()) return points.begin()->weight();
+  for (int i = 1; i < points.size(); ++i) {
+    const auto& a = points[i - 1];
+    const auto& b = points[i];
+    if (progress < b.progress()) {
+      return a.weight() + (b.weight() - a.weight()) * (progress - a.progress()) / (b.progress() - a.progress());
+    }
+  }
+  return points.rbegin()->weight();
+}
+
+absl::StatusOr<std::unique_ptr<Task>> ClassificationTask::Create(const Classification& config,
+                                                                 const TaskContext& context) {
+  FieldErrors errors;
+  if (!(config.label_smoothing() >= 0 && config.label_smoothing() < 1)) {
+    errors.Add("task.label_smoothing", absl::StrCat("must be in [0, 1), found ", config.label_smoothing()));
+  }
+  const int64_t known_classes = context.class_names.size();
+  const int64_t classes = known_classes > 0 ? known_classes : config.num_classes();
+  if (config.num_classes() < 0) {
+    errors.Add("task.num_classes", absl::StrCat("must not be negative, found ", config.num_classes()));
+  } else if (known_classes > 0 && config.num_classes() > 0 && config.num_classes() != known_classes) {
+    errors.Add("task.num_classes", absl::StrCat("is ", config.num_classes(), ", but the data set has ", known_classes, " classes"));
+  } else if (classes == 0 && !MetaScope::active()) {
+    errors.Add("task.num_classes", "must be given where the data set is not at hand");
+  }
+
+  auto pooling = Registry<Pooling>::Create(context.pooling, {});
+  errors.Add("pooling", pooling.status());
+
+  // A backbone has mistakes of its own to report even where the pooling is wrong.
+  BackboneContext backbone_context{.image_size = context.image_size};
+  if (pooling.ok()) backbone_context.contract = (*pooling)->contract();
+  auto backbone = Registry<Backbone>::Create(context.backbone, backbone_context);
+  errors.Add("backbone", backbone.status());
+
+  std::vector<std::pair<std::string, std::unique_ptr<Objective>>> objectives;
+  std::set<std::string> names;
+  for (size_t i = 0; i < context.objectives.size(); ++i) {
+    const ObjectiveSpec& spec = context.objectives[i];
+    const std::string path = absl::StrCat("objectives[", i, "]");
+    CheckWeight(spec, path, errors);
+    if (!backbone.ok()) continue;
+    auto objective =
+        Registry<Objective>::Create(spec.objective(), {.width = (*backbone)->width(), .grid = (*backbone)->grid()});
+    errors.Add(path + ".objective", objective.status());
+    if (!objective.ok()) continue;
+    const std::string name = spec.name().empty() ? (*objective)->DefaultName() : spec.name();
+    if (!names.insert(name).second) {
+      errors.Add(path + ".name", absl::StrCat("two objectives are called '", name, "'; give one another name"));
+    }
+    objectives.emplace_back(name, *std::move(objective));
+  }
+  if (!errors.empty()) return errors.ToStatus();
+
+  (*pooling)->Build((*backbone)->width());
+  std::unique_ptr<ClassificationTask> task(new ClassificationTask(
+      config, std::make_unique<Model>(*std::move(backbone), *std::move(pooling), classes)));
+  for (size_t i = 0; i < objectives.size(); ++i) {
+    auto& [name, objective] = objectives[i];
+    task->objectives_.push_back({name, context.objectives[i], objective.get()});
+    task->RegisterModule("objectives." + name, std::move(objective));
+  }
+  return task;
+}
+
+ClassificationTask::Model::Model(std::unique_ptr<Backbone> backbone_in, std::unique_ptr<Pooling> pooling_in,
+                                 int64_t classes)
+    : head(backbone_in->width(), classes) {
+  backbone = RegisterModule("", std::move(backbone_in));
+  pooling = RegisterModule("pooling", std::move(pooling_in));
+  RegisterModule("head", &head);
+}
+
+at::Tensor ClassificationTask::Model::Logits(const TokenMap& tokens) { return head.Forward(pooling->Forward(tokens)); }
+
+ClassificationTask::ClassificationTask(const Classification& config, std::unique_ptr<Model> model)
+    : config_(config), model_(RegisterModule("", std::move(model))) {}
+
+TaskOutput ClassificationTask::Train(const Batch& batch, double progress) {
+  const TokenMap tokens = model_->backbone->Forward(batch.images);
+  const at::Tensor logits = model_->Logits(tokens).to(at::kFloat);
+  const at::Tensor& target = batch.soft_labels.defined() ? batch.soft_labels : batch.labels;
+
+  TaskOutput output;
+  output.loss = at::cross_entropy_loss(logits, target, /*weight=*/{}, /*reduction=mean*/ 1, /*ignore_index=*/-100,
+                                       config_.label_smoothing());
+  for (const Auxiliary& auxiliary : objectives_) {
+    const ObjectiveOutput result = auxiliary.objective->Forward(tokens);
+    output.loss = output.loss.add(result.loss, ObjectiveWeight(auxiliary.spec, progress));
+    output.metrics.Add(auxiliary.name + "/", result.metrics);
+  }
+  output.metrics.Add("loss", output.loss.detach().mul(batch.size()), batch.size());
+  return output;
+}
+
+void ClassificationTask::Evaluate(const Batch& batch, Metrics& metrics) {
+  const at::Tensor logits = model_->Logits(model_->backbone->Forward(batch.images)).to(at::kFloat);
+  const int64_t k = std::min<int64_t>(5, logits.size(1));
+  const at::Tensor ranked = std::get<1>(logits.topk(k, 1));                 // [B,k]
+  const at::Tensor hits = ranked.eq(batch.labels.unsqueeze(1));             // [B,k]
+  metrics.Add("loss", at::cross_entropy_loss(logits, batch.labels).mul(batch.size()), batch.size());
+  metrics.Add("top1", hits.narrow(1, 0, 1).sum().mul(100.0), batch.size());
+  metrics.Add("top5", hits.sum().mul(100.0), batch.size());
+}
+
+std::map<std::string, at::Tensor> ClassificationTask::Predict(const at::Tensor& images, bool tokens) {
+  const TokenMap map = model_->backbone->Forward(images);
+  std::map<std::string, at::Tensor> outputs = {{"logits", model_->Logits(map)}};
+  if (tokens) outputs["tokens"] = map.tokens;
+  return outputs;
+}
+
+std::vector<NamedParameter> ClassificationTask::ModelParameters() const { return model_->Parameters(); }
+std::vector<NamedBuffer> ClassificationTask::ModelBuffers() const { return model_->Buffers(); }
+
+std::map<std::string, std::vector<NamedParameter>> ClassificationTask::ObjectiveParameters() const {
+  std::map<std::string, std::vector<NamedParameter>> parameters;
+  for (const Auxiliary& auxiliary : objectives_) parameters[auxiliary.name] = auxiliary.objective->Parameters();
+  return parameters;
+}
+
+at::Tensor ClassificationTask::Adapt(const std::string& name, const at::Tensor& loaded) const {
+  return model_->backbone->Adapt(name, loaded);
+}
+
+namespace {
+const Registration<Task, Classification> kRegistration("Image classification by cross-entropy on pooled tokens", "",
+                                                       &ClassificationTask::Create);
+}  // namespace
+
+}  // namespace graticule

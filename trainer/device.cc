@@ -1,0 +1,75 @@
+#include "trainer/device.h"
+
+#include <thread>
+#include <vector>
+
+#include "ATen/Context.h"
+#include "ATen/Parallel.h"
+#include "ATen/autocast_mode.h"
+#include "ATen/ops/addcmul.h"
+#include "ATen/ops/tensor.h"
+#include "data/random.h"
+
+namespace graticule {
+
+absl::StatusOr<c10::Device> ChooseDevice(const Trainer& trainer) {
+  const bool has_cuda = at::globalContext().hasCUDA();
+  if (trainer.device() == Trainer::CPU) return c10::Device(c10::kCPU);
+  if (trainer.device() == Trainer::CUDA && !has_cuda) {
+    return absl::FailedPreconditionError("CUDA is asked for, but this program sees no CUDA device");
+  }
+  return has_cuda ? c10::Device(c10::kCUDA, 0) : c10::Device(c10::kCPU);
+}
+
+void SetThreads(const Trainer& trainer) {
+  if (trainer.threads() > 0) at::set_num_threads(trainer.threads());
+}
+
+void SeedDraws(std::initializer_list<uint64_t> key) { at::manual_seed(HashKey(key)); }
+
+AutocastScope::AutocastScope(Trainer::Precision precision, c10::Device device)
+    : device_(device.type()), on_(precision == Trainer::BF16) {
+  if (!on_) return;
+  previous_enabled_ = at::autocast::is_autocast_enabled(device_);
+  previous_dtype_ = at::autocast::get_autocast_dtype(device_);
+  at::autocast::set_autocast_enabled(device_, true);
+  at::autocast::set_autocast_dtype(device_, at::kBFloat16);
+  at::autocast::increment_nesting();
+}
+
+AutocastScope::~AutocastScope() {
+  if (!on_) return;
+  // The last one out drops the cast copies of the weights, which the next step changes.
+  if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
+  at::autocast::set_autocast_dtype(device_, previous_dtype_);
+  at::autocast::set_autocast_enabled(device_, previous_enabled_);
+}
+
+Normalizer::Normalizer(const Data& data, c10::Device device) : device_(device) {
+  constexpr float kImageNetMean[3] = {0.485f, 0.456f, 0.406f};
+  constexpr float kImageNetStd[3] = {0.229f, 0.224f, 0.225f};
+  std::vector<float> scale(3), shift(3);
+  for (int c = 0; c < 3; ++c) {
+    const float mean = data.mean_size() == 3 ? data.mean(c) : kImageNetMean[c];
+    const float std = data.std_size() == 3 ? data.std(c) : kImageNetStd[c];
+    scale[c] = 1 / (255 * std);
+    shift[c] = -mean / std;
+  }
+  scale_ = at::tensor(scale).view({1, 3, 1, 1}).to(device);
+  shift_ = at::tensor(shift).view({1, 3, 1, 1}).to(device);
+}
+
+at::Tensor Normalizer::operator()(const at::Tensor& images) const {
+  const at::Tensor floats = images.to(device_, /*non_blocking=*/true).to(at::kFloat, false, false, at::MemoryFormat::Contiguous);
+  return at::addcmul(shift_, floats, scale_);
+}
+
+Batch Normalizer::operator()(const Batch& batch) const {
+  Batch ready = batch;
+  ready.images = (*this)(batch.images);
+  ready.labels = batch.labels.to(device_, /*non_blocking=*/true);
+  if (batch.soft_labels.defined()) ready.soft_labels = batch.soft_labels.to(device_, /*non_blocking=*/true);
+  return ready;
+}
+
+}  // namespace graticule

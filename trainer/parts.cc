@@ -1,0 +1,277 @@
+#include "trainer/parts.h"
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "plugin/registry.h"
+#include "trainer/device.h"
+#include "trainer/sinks/sink.h"
+
+namespace graticule {
+namespace {
+
+int AccumulationSteps(const Trainer& trainer) { return std::max(1, trainer.accumulation_steps()); }
+
+Size2d ReadImageSize(const Data& data, FieldErrors& errors) {
+  if (data.image_size_size() != 1 && data.image_size_size() != 2) {
+    errors.Add("data.image_size", absl::StrCat("must be one number (a square) or two (height, width), found ",
+                                               data.image_size_size(), " numbers"));
+    return {};
+  }
+  for (int i = 0; i < data.image_size_size(); ++i) {
+    if (data.image_size(i) > 0) continue;
+    errors.Add(absl::StrCat("data.image_size[", i, "]"), absl::StrCat("must be positive, found ", data.image_size(i)));
+    return {};
+  }
+  return {data.image_size(0), data.image_size(data.image_size_size() - 1)};
+}
+
+std::vector<std::unique_ptr<Transform>> MakeTransforms(
+    const google::protobuf::RepeatedPtrField<google::protobuf::Any>& configs, const std::string& path,
+    Size2d image_size, FieldErrors& errors) {
+  std::vector<std::unique_ptr<Transform>> transforms;
+  for (int i = 0; i < configs.size(); ++i) {
+    auto transform = Registry<Transform>::Create(configs[i], {.image_size = image_size});
+    errors.Add(absl::StrCat(path, "[", i, "]"), transform.status());
+    if (transform.ok()) transforms.push_back(*std::move(transform));
+  }
+  return transforms;
+}
+
+std::unique_ptr<Dataset> OpenSplit(const Data& data, Split split, FieldErrors& errors) {
+  auto dataset = Registry<Dataset>::Create(data.dataset(), {.split = split});
+  errors.Add("data.dataset", dataset.status());
+  return dataset.ok() ? *std::move(dataset) : nullptr;
+}
+
+void CheckDataFields(const Data& data, FieldErrors& errors) {
+  for (const auto& [name, values] : {std::pair("data.mean", &data.mean()), std::pair("data.std", &data.std())}) {
+    if (values->size() != 0 && values->size() != 3) {
+      errors.Add(name, absl::StrCat("must have three numbers (R, G, B), found ", values->size()));
+    }
+  }
+  for (int i = 0; i < data.std_size(); ++i) {
+    if (!(data.std(i) > 0)) {
+      errors.Add(absl::StrCat("data.std[", i, "]"), absl::StrCat("must be positive, found ", data.std(i)));
+    }
+  }
+  if (data.threads() < 0) errors.Add("data.threads", absl::StrCat("must not be negative, found ", data.threads()));
+  if (data.eval_batch_size() < 0) {
+    errors.Add("data.eval_batch_size", absl::StrCat("must not be negative, found ", data.eval_batch_size()));
+  }
+  if (data.has_max_broken() && !(data.max_broken() >= 0 && data.max_broken() <= 1)) {
+    errors.Add("data.max_broken", absl::StrCat("is a share, 0 to 1; found ", data.max_broken()));
+  }
+}
+
+void CheckTrainerFields(const Trainer& trainer, FieldErrors& errors) {
+  const auto positive = [&](const char* name, double value) {
+    if (!(value > 0)) errors.Add(absl::StrCat("trainer.", name), absl::StrCat("must be positive, found ", value));
+  };
+  const auto not_negative = [&](const char* name, double value) {
+    if (!(value >= 0)) errors.Add(absl::StrCat("trainer.", name), absl::StrCat("must not be negative, found ", value));
+  };
+  positive("epochs", trainer.epochs());
+  positive("batch_size", trainer.batch_size());
+  positive("learning_rate", trainer.learning_rate());
+  not_negative("accumulation_steps", trainer.accumulation_steps());
+  not_negative("max_steps", trainer.max_steps());
+  not_negative("learning_rate_batch_size", trainer.learning_rate_batch_size());
+  not_negative("clip_norm", trainer.clip_norm());
+  not_negative("threads", trainer.threads());
+  not_negative("log_interval", trainer.log_interval());
+  not_negative("eval_interval", trainer.eval_interval());
+  not_negative("checkpoint_interval", trainer.checkpoint_interval());
+  not_negative("keep_checkpoints", trainer.keep_checkpoints());
+  if (!(trainer.ema_decay() >= 0 && trainer.ema_decay() < 1)) {
+    errors.Add("trainer.ema_decay", absl::StrCat("must be in [0, 1), found ", trainer.ema_decay()));
+  }
+  if (trainer.batch_size() > 0 && trainer.batch_size() % AccumulationSteps(trainer) != 0) {
+    errors.Add("trainer.accumulation_steps", absl::StrCat(trainer.accumulation_steps(), " does not divide batch_size ",
+                                                          trainer.batch_size()));
+  }
+  errors.Add("trainer.device", ChooseDevice(trainer).status());
+}
+
+void CheckExpected(const Experiment& experiment, FieldErrors& errors) {
+  for (int i = 0; i < experiment.expected_size(); ++i) {
+    const Expected& expected = experiment.expected(i);
+    const std::string path = absl::StrCat("expected[", i, "]");
+    if (expected.metric().empty()) errors.Add(path, "names no metric");
+    if (!expected.has_min() && !expected.has_max()) errors.Add(path, "has neither min nor max");
+  }
+}
+
+TaskContext MakeTaskContext(const Experiment& experiment, Size2d image_size,
+                            const std::vector<std::string>& class_names) {
+  TaskContext context{.backbone = experiment.backbone(),
+                      .pooling = experiment.pooling(),
+                      .image_size = image_size,
+                      .class_names = class_names};
+  context.objectives.assign(experiment.objectives().begin(), experiment.objectives().end());
+  return context;
+}
+
+int LoaderThreads(const Data& data) {
+  if (data.threads() > 0) return data.threads();
+  return std::clamp<int>(std::thread::hardware_concurrency(), 1, 16);
+}
+
+std::vector<const Transform*> Pointers(const std::vector<std::unique_ptr<Transform>>& transforms) {
+  std::vector<const Transform*> pointers;
+  for (const auto& transform : transforms) pointers.push_back(transform.get());
+  return pointers;
+}
+
+LoaderOptions CommonOptions(const Experiment& experiment, Size2d image_size) {
+  LoaderOptions options;
+  options.image_size = image_size;
+  options.threads = LoaderThreads(experiment.data());
+  options.seed = experiment.trainer().seed();
+  if (experiment.data().has_max_broken()) options.max_broken = experiment.data().max_broken();
+  return options;
+}
+
+}  // namespace
+
+std::unique_ptr<Loader> DataParts::TrainLoader(const Experiment& experiment) const {
+  LoaderOptions options = CommonOptions(experiment, image_size);
+  options.batch_size = experiment.trainer().batch_size() / AccumulationSteps(experiment.trainer());
+  return std::make_unique<Loader>(train.get(), Pointers(train_transforms), options);
+}
+
+std::unique_ptr<Loader> DataParts::EvalLoader(const Experiment& experiment) const {
+  LoaderOptions options = CommonOptions(experiment, image_size);
+  options.batch_size = experiment.data().eval_batch_size() > 0
+                           ? experiment.data().eval_batch_size()
+                           : experiment.trainer().batch_size() / AccumulationSteps(experiment.trainer());
+  options.shuffle = false;
+  options.drop_last = false;
+  return std::make_unique<Loader>(val.get(), Pointers(eval_transforms), options);
+}
+
+absl::StatusOr<DataParts> BuildData(const Experiment& experiment) {
+  const Data& data = experiment.data();
+  FieldErrors errors;
+  CheckDataFields(data, errors);
+  DataParts parts;
+  parts.image_size = ReadImageSize(data, errors);
+  parts.train_transforms = MakeTransforms(data.train_transforms(), "data.train_transforms", parts.image_size, errors);
+  parts.eval_transforms = MakeTransforms(data.eval_transforms(), "data.eval_transforms", parts.image_size, errors);
+  parts.train = OpenSplit(data, Split::kTrain, errors);
+  // One mistake in a data set's config is one error, not one a split.
+  if (parts.train != nullptr) parts.val = OpenSplit(data, Split::kVal, errors);
+  if (!errors.empty()) return errors.ToStatus();
+  return parts;
+}
+
+absl::StatusOr<DataParts> BuildEvalTransforms(const Experiment& experiment) {
+  const Data& data = experiment.data();
+  FieldErrors errors;
+  CheckDataFields(data, errors);
+  DataParts parts;
+  parts.image_size = ReadImageSize(data, errors);
+  parts.eval_transforms = MakeTransforms(data.eval_transforms(), "data.eval_transforms", parts.image_size, errors);
+  if (!errors.empty()) return errors.ToStatus();
+  return parts;
+}
+
+absl::StatusOr<std::unique_ptr<Task>> BuildTask(const Experiment& experiment,
+                                                const std::vector<std::string>& class_names) {
+  FieldErrors errors;
+  const Size2d image_size = ReadImageSize(experiment.data(), errors);
+  if (!errors.empty()) return errors.ToStatus();
+  SeedDraws({experiment.trainer().seed(), kDrawsOfWeights});
+  return Registry<Task>::Create(experiment.task(), MakeTaskContext(experiment, image_size, class_names));
+}
+
+absl::StatusOr<std::unique_ptr<Optimizer>> BuildOptimizer(const Experiment& experiment, const Task& task) {
+  OptimizerContext context;
+  for (const NamedParameter& parameter : task.Parameters()) {
+    if (parameter.trainable) context.parameters.push_back(parameter);
+  }
+  return Registry<Optimizer>::Create(experiment.trainer().optimizer(), context);
+}
+
+Steps CountSteps(const Trainer& trainer, int64_t train_size) {
+  Steps steps;
+  steps.per_epoch = train_size / trainer.batch_size();
+  steps.total = steps.per_epoch * trainer.epochs();
+  if (trainer.max_steps() > 0) steps.total = std::min<int64_t>(steps.total, trainer.max_steps());
+  return steps;
+}
+
+absl::StatusOr<std::unique_ptr<Schedule>> BuildSchedule(const Experiment& experiment, const Steps& steps) {
+  const Trainer& trainer = experiment.trainer();
+  double learning_rate = trainer.learning_rate();
+  if (trainer.learning_rate_batch_size() > 0) {
+    learning_rate *= static_cast<double>(trainer.batch_size()) / trainer.learning_rate_batch_size();
+  }
+  return Registry<Schedule>::Create(trainer.schedule(), {.learning_rate = learning_rate,
+                                                         .total_steps = steps.total,
+                                                         .steps_per_epoch = steps.per_epoch});
+}
+
+namespace {
+
+// The task on the meta device: its shapes without weights. Nothing where it has mistakes.
+std::unique_ptr<Task> CheckTask(const Experiment& experiment, const std::vector<std::string>& class_names,
+                                FieldErrors& errors) {
+  MetaScope meta;
+  FieldErrors of_the_data;
+  const Size2d image_size = ReadImageSize(experiment.data(), of_the_data);
+  // What the task would say of a size that is wrong in itself helps nobody.
+  if (!of_the_data.empty()) return nullptr;
+  auto task = Registry<Task>::Create(experiment.task(), MakeTaskContext(experiment, image_size, class_names));
+  // A task places its mistakes in the spec; one without a place is about the slot.
+  for (const FieldError& error : FieldErrors::FromStatus(task.status())) {
+    errors.Add(error.path.empty() ? "task" : error.path, error.message);
+  }
+  return task.ok() ? *std::move(task) : nullptr;
+}
+
+}  // namespace
+
+absl::Status CheckModel(const Experiment& experiment) {
+  FieldErrors errors;
+  errors.Add("trainer.device", ChooseDevice(experiment.trainer()).status());
+  errors.Add("", BuildEvalTransforms(experiment).status());
+  CheckTask(experiment, {}, errors);
+  return errors.ToStatus();
+}
+
+absl::Status CheckExperiment(const Experiment& experiment) {
+  FieldErrors errors;
+  CheckTrainerFields(experiment.trainer(), errors);
+  CheckExpected(experiment, errors);
+  const auto data = BuildData(experiment);
+  errors.Add("", data.status());
+  const std::unique_ptr<Task> task =
+      CheckTask(experiment, data.ok() ? data->train->class_names() : std::vector<std::string>(), errors);
+
+  const Trainer& trainer = experiment.trainer();
+  OptimizerContext optimizer_context;
+  if (task != nullptr) optimizer_context.parameters = task->Parameters();
+  errors.Add("trainer.optimizer", Registry<Optimizer>::Create(trainer.optimizer(), optimizer_context).status());
+  Steps steps{.per_epoch = 1, .total = 1};
+  if (data.ok() && trainer.batch_size() > 0) {
+    if (data->train->size() < trainer.batch_size()) {
+      errors.Add("trainer.batch_size", absl::StrCat(trainer.batch_size(), " is more than the data set's ",
+                                                    data->train->size(), " training images"));
+    } else {
+      steps = CountSteps(trainer, data->train->size());
+    }
+  }
+  errors.Add("trainer.schedule", BuildSchedule(experiment, steps).status());
+  for (int i = 0; i < trainer.sinks_size(); ++i) {
+    errors.Add(absl::StrCat("trainer.sinks[", i, "]"), CheckPluginType(Sink::kKind, AnyTypeName(trainer.sinks(i))));
+  }
+  return errors.ToStatus();
+}
+
+}  // namespace graticule

@@ -1,0 +1,60 @@
+// Builds what an experiment names, and finds every mistake in it that can be found without training.
+#ifndef GRATICULE_TRAINER_PARTS_H_
+#define GRATICULE_TRAINER_PARTS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "data/datasets/dataset.h"
+#include "data/loader/loader.h"
+#include "data/transforms/transform.h"
+#include "nn/token_map.h"
+#include "tasks/task.h"
+#include "trainer/experiment.pb.h"
+#include "trainer/optimizers/optimizer.h"
+#include "trainer/schedules/schedule.h"
+
+namespace graticule {
+
+// The data side of an experiment.
+struct DataParts {
+  Size2d image_size;
+  std::unique_ptr<Dataset> train, val;
+  std::vector<std::unique_ptr<Transform>> train_transforms, eval_transforms;
+
+  // Loaders over them, as the experiment's data and trainer fields say. The parts outlive them.
+  std::unique_ptr<Loader> TrainLoader(const Experiment& experiment) const;
+  std::unique_ptr<Loader> EvalLoader(const Experiment& experiment) const;
+};
+
+// Every mistake of an experiment that needs no training to be found, as FieldErrors with the spec's field paths. Opens the
+// data set; makes no weights (the model is built on the meta device) and writes nothing.
+absl::Status CheckExperiment(const Experiment& experiment);
+// Those of the model alone and of what it needs to predict: the data set may be absent.
+absl::Status CheckModel(const Experiment& experiment);
+
+absl::StatusOr<DataParts> BuildData(const Experiment& experiment);
+// The transforms and image size alone: for images that come from elsewhere than the data set.
+absl::StatusOr<DataParts> BuildEvalTransforms(const Experiment& experiment);
+
+// The task with fresh weights on the CPU, a function of trainer.seed; shapes only inside a MetaScope.
+absl::StatusOr<std::unique_ptr<Task>> BuildTask(const Experiment& experiment, const std::vector<std::string>& class_names);
+
+absl::StatusOr<std::unique_ptr<Optimizer>> BuildOptimizer(const Experiment& experiment, const Task& task);
+
+// Optimizer steps of an epoch and of the whole training, given the training set's size.
+struct Steps {
+  int64_t per_epoch = 0;
+  int64_t total = 0;
+};
+Steps CountSteps(const Trainer& trainer, int64_t train_size);
+
+absl::StatusOr<std::unique_ptr<Schedule>> BuildSchedule(const Experiment& experiment, const Steps& steps);
+
+}  // namespace graticule
+
+#endif  // GRATICULE_TRAINER_PARTS_H_

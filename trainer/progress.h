@@ -1,0 +1,34 @@
+// Turns metrics into the one line that a person follows.
+#ifndef GRATICULE_TRAINER_PROGRESS_H_
+#define GRATICULE_TRAINER_PROGRESS_H_
+
+#include <cstdint>
+#include <map>
+#include <string>
+
+namespace graticule {
+
+struct Progress {
+  int64_t step = 0, total_steps = 0;
+  double epoch = 0;
+  int epochs = 0;
+  // Latest values by name: "train/loss", "train/NAME/loss", "train/NAME/accuracy", "val/top1", "lr", "grad_norm".
+  std::map<std::string, double> values;
+  double images_per_second = 0;
+  double data_wait = 0;  // share of the time, 0 to 1
+  double seconds_left = 0;
+};
+
+// "step 120/1,400 · epoch 3.4/40 · loss 0.312 · apl 1.21 (48.0 %) · top-1 97.2 % · lr 1.0e-03 · 9,120 img/s · data 2 % · 0.4 GB · 0:12 left"
+std::string FormatProgress(const Progress& progress);
+
+// "1,234,567".
+std::string WithThousands(int64_t number);
+// "0:07", "12:30", "1:02:03".
+std::string FormatSeconds(double seconds);
+// Greatest resident memory of this process so far, in bytes.
+int64_t PeakMemory();
+
+}  // namespace graticule
+
+#endif  // GRATICULE_TRAINER_PROGRESS_H_

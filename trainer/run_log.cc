@@ -1,0 +1,64 @@
+#include "trainer/run_log.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+
+namespace graticule {
+namespace {
+
+constexpr char kClearLine[] = "\r\033[K";
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<RunLog>> RunLog::Open(const std::string& path) {
+  std::ofstream file(path, std::ios::app);
+  if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
+  return std::unique_ptr<RunLog>(new RunLog(std::move(file)));
+}
+
+RunLog::RunLog(std::ofstream file) : has_terminal_(isatty(STDOUT_FILENO)), file_(std::move(file)) {
+  google::AddLogSink(this);
+}
+
+RunLog::~RunLog() {
+  google::RemoveLogSink(this);
+  Progress("");
+}
+
+void RunLog::Line(const std::string& text) {
+  absl::MutexLock lock(&mutex_);
+  WriteToFile(text);
+  if (!progress_.empty()) std::cout << kClearLine;
+  std::cout << text << "\n" << progress_ << std::flush;
+}
+
+void RunLog::WriteToFile(const std::string& text) {
+  file_ << absl::FormatTime("%Y-%m-%d %H:%M:%S ", absl::Now(), absl::LocalTimeZone()) << text << std::endl;
+}
+
+void RunLog::Progress(const std::string& text) {
+  if (!has_terminal_) return;
+  absl::MutexLock lock(&mutex_);
+  if (text.empty() && progress_.empty()) return;
+  progress_ = text;
+  std::cout << kClearLine << text << std::flush;
+}
+
+void RunLog::send(google::LogSeverity severity, const char*, const char*, int, const google::LogMessageTime&,
+                  const char* message, size_t message_length) {
+  if (severity < google::GLOG_WARNING) return;
+  absl::MutexLock lock(&mutex_);
+  WriteToFile(absl::StrCat(severity == google::GLOG_WARNING ? "warning: " : "error: ", std::string(message, message_length)));
+}
+
+}  // namespace graticule

@@ -1,0 +1,454 @@
+#include "trainer/trainer.h"
+
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ATen/Parallel.h"
+#include "ATen/ops/_foreach_mul.h"
+#include "ATen/ops/_foreach_norm.h"
+#include "ATen/ops/stack.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "c10/core/GradMode.h"
+#include "plugin/registry.h"
+#include "plugin/status.h"
+#include "plugin/version.h"
+#include "torch/headeronly/version.h"
+#include "trainer/checkpoint/checkpoint.h"
+#include "trainer/device.h"
+#include "trainer/ema.h"
+#include "trainer/evaluate.h"
+#include "trainer/parts.h"
+#include "trainer/progress.h"
+#include "trainer/run_log.h"
+#include "trainer/sinks/sink.h"
+
+namespace graticule {
+namespace {
+
+namespace fs = std::filesystem;
+
+double Now() { return absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()); }
+
+int OrDefault(int value, int otherwise) { return value > 0 ? value : otherwise; }
+
+// Scales the gradients to a global norm of at most `max_norm`, without a look at it by the host; returns the norm.
+at::Tensor ClipByNorm(const std::vector<NamedParameter>& parameters, double max_norm) {
+  c10::NoGradGuard no_grad;
+  std::vector<at::Tensor> gradients;
+  for (const NamedParameter& parameter : parameters) {
+    if (parameter.tensor.grad().defined()) gradients.push_back(parameter.tensor.grad());
+  }
+  const at::Tensor norm = at::stack(at::_foreach_norm(gradients, 2)).norm();
+  at::_foreach_mul_(gradients, norm.add(1e-6).reciprocal().mul(max_norm).clamp_max(1.0));
+  return norm;
+}
+
+// The first lines in which two texts differ, for a message.
+std::string FirstDifference(const std::string& before, const std::string& now) {
+  const std::vector<std::string> a = absl::StrSplit(before, '\n'), b = absl::StrSplit(now, '\n');
+  for (size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
+    const std::string x = i < a.size() ? a[i] : "", y = i < b.size() ? b[i] : "";
+    if (x != y) return absl::StrCat("line ", i + 1, " was '", x, "' and is '", y, "'");
+  }
+  return "nothing";
+}
+
+class Training {
+ public:
+  Training(const Experiment& experiment, const TrainOptions& options)
+      : experiment_(experiment), config_(experiment_.trainer()), options_(options) {}
+
+  absl::Status Run() {
+    RETURN_IF_ERROR(PrepareDirectory());
+    RETURN_IF_ERROR(Build());
+    RETURN_IF_ERROR(Resume());
+    RETURN_IF_ERROR(OpenSinks());
+    Announce();
+    const double start = Now();
+    while (state_.step() < steps_.total) RETURN_IF_ERROR(RunEpoch());
+    seconds_ = Now() - start;
+    if (val_.empty()) RETURN_IF_ERROR(Validate());
+    return Conclude();
+  }
+
+ private:
+  absl::Status PrepareDirectory() {
+    std::error_code error;
+    fs::create_directories(options_.output, error);
+    if (error) return absl::UnavailableError(absl::StrCat("cannot create ", options_.output, ": ", error.message()));
+
+    const std::string path = options_.output + "/experiment.textproto";
+    const std::string text = PrintExperiment(experiment_);
+    if (std::ifstream existing(path); existing) {
+      std::ostringstream before;
+      before << existing.rdbuf();
+      if (before.str() != text && !options_.allow_changed_spec) {
+        return absl::FailedPreconditionError(absl::StrCat(
+            options_.output, " holds a run of another spec (", FirstDifference(before.str(), text),
+            "); give another --output=DIR, or go on with it by --allow-changed-spec"));
+      }
+    }
+    std::ofstream file(path, std::ios::trunc);
+    file << text << std::flush;
+    if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
+    ASSIGN_OR_RETURN(log_, RunLog::Open(options_.output + "/log.txt"));
+    return absl::OkStatus();
+  }
+
+  absl::Status Build() {
+    SetThreads(config_);
+    ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(config_));
+    device_ = device;
+    ASSIGN_OR_RETURN(data_, BuildData(experiment_));
+    steps_ = CountSteps(config_, data_.train->size());
+    ASSIGN_OR_RETURN(task_, BuildTask(experiment_, data_.train->class_names()));
+    task_->To(device_);
+    trained_ = task_->Parameters();
+    std::erase_if(trained_, [](const NamedParameter& parameter) { return !parameter.trainable; });
+    ASSIGN_OR_RETURN(optimizer_, BuildOptimizer(experiment_, *task_));
+    ASSIGN_OR_RETURN(schedule_, BuildSchedule(experiment_, steps_));
+    normalize_.emplace(experiment_.data(), device_);
+    train_loader_ = data_.TrainLoader(experiment_);
+    val_loader_ = data_.EvalLoader(experiment_);
+    return absl::OkStatus();
+  }
+
+  absl::Status Resume() {
+    ASSIGN_OR_RETURN(std::optional<Checkpoint> checkpoint,
+                     LoadNewestCheckpoint(options_.output, [&](const std::string& text) { log_->Line(text); }));
+    if (!checkpoint.has_value() && !config_.initial_checkpoint().empty()) {
+      ASSIGN_OR_RETURN(const Safetensors weights, ReadWeights(config_.initial_checkpoint(), /*ema=*/true));
+      ASSIGN_OR_RETURN(const LoadReport report, LoadModelWeights(weights, *task_), config_.initial_checkpoint());
+      log_->Line(absl::StrCat("start from ", config_.initial_checkpoint(), ": ", report.ToString()));
+    }
+    // After the weights, so that a fresh average starts at them.
+    if (config_.ema_decay() > 0) {
+      ema_ = std::make_unique<Ema>(config_.ema_decay(), task_->ModelParameters(), task_->ModelBuffers());
+    }
+    if (!checkpoint.has_value()) {
+      state_.set_seed(config_.seed());
+      return absl::OkStatus();
+    }
+    RETURN_IF_ERROR(LoadModelWeights(checkpoint->model, *task_).status(), "resume");
+    RETURN_IF_ERROR(LoadObjectives(checkpoint->objectives), "resume");
+    RETURN_IF_ERROR(optimizer_->LoadState(checkpoint->optimizer), "resume");
+    if (ema_ != nullptr) RETURN_IF_ERROR(ema_->LoadState(checkpoint->ema), "resume");
+    state_ = checkpoint->state;
+    resumed_at_ = state_.step();
+    log_->Line(absl::StrCat("resumed at step ", WithThousands(resumed_at_), " of ", WithThousands(steps_.total)));
+    return absl::OkStatus();
+  }
+
+  absl::Status LoadObjectives(const Safetensors& saved) {
+    c10::NoGradGuard no_grad;
+    for (const auto& [name, parameters] : task_->ObjectiveParameters()) {
+      for (const NamedParameter& parameter : parameters) {
+        const at::Tensor tensor = saved.Find(absl::StrCat(name, ".", parameter.name));
+        if (!tensor.defined() || tensor.sizes() != parameter.tensor.sizes()) {
+          return absl::FailedPreconditionError(
+              absl::StrCat("objectives.safetensors lacks ", name, ".", parameter.name, " of this shape"));
+        }
+        parameter.tensor.detach().copy_(tensor);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status OpenSinks() {
+    const SinkContext context{.run_directory = options_.output, .resume_step = resumed_at_};
+    std::vector<google::protobuf::Any> configs(config_.sinks().begin(), config_.sinks().end());
+    if (configs.empty()) {
+      for (const PluginInfo& info : RegisteredPlugins(Sink::kKind)) {
+        configs.emplace_back().set_type_url("type.googleapis.com/" + info.name);
+      }
+    }
+    for (const google::protobuf::Any& config : configs) {
+      ASSIGN_OR_RETURN(std::unique_ptr<Sink> sink, Registry<Sink>::Create(config, context), AnyTypeName(config));
+      sinks_.push_back(std::move(sink));
+    }
+    return absl::OkStatus();
+  }
+
+  void Announce() {
+    log_->Line(absl::StrCat("Graticule ", kVersion, ", LibTorch ", TORCH_VERSION, ", ", device_.str(), ", ",
+                            at::get_num_threads(), " threads, ",
+                            config_.precision() == Trainer::BF16 ? "bf16 autocast" : "fp32"));
+    log_->Line(absl::StrCat(WithThousands(data_.train->size()), " training and ", WithThousands(data_.val->size()),
+                            " validation images of ", data_.train->class_names().size(), " classes, ",
+                            data_.image_size.height, "×", data_.image_size.width, "; batch ", config_.batch_size(),
+                            ", ", WithThousands(steps_.per_epoch), " steps an epoch"));
+    int64_t model_parameters = 0;
+    for (const NamedParameter& parameter : task_->ModelParameters()) model_parameters += parameter.tensor.numel();
+    log_->Line(absl::StrCat("parameters: ", WithThousands(model_parameters), ", and of objectives ",
+                            WithThousands(task_->ParameterCount() - model_parameters)));
+  }
+
+  absl::Status RunEpoch() {
+    task_->SetTraining(true);
+    const int accumulation = OrDefault(config_.accumulation_steps(), 1);
+    train_loader_->Start(state_.epoch(), state_.batches_done());
+    StartInterval();
+    while (state_.batches_done() < steps_.per_epoch * accumulation && state_.step() < steps_.total) {
+      const absl::Status stepped = Step(accumulation);
+      RETURN_IF_ERROR(stepped, absl::StrCat("step ", state_.step()));
+      if (state_.step() % OrDefault(config_.log_interval(), 50) == 0 || state_.step() == steps_.total) {
+        RETURN_IF_ERROR(Log());
+      } else {
+        ShowProgress();
+      }
+    }
+    if (state_.batches_done() == steps_.per_epoch * accumulation) {
+      state_.set_epoch(state_.epoch() + 1);
+      state_.set_batches_done(0);
+    }
+    const bool last = state_.step() == steps_.total;
+    if (last || state_.epoch() % OrDefault(config_.eval_interval(), 1) == 0) RETURN_IF_ERROR(Validate());
+    if (last || state_.epoch() % OrDefault(config_.checkpoint_interval(), 1) == 0) RETURN_IF_ERROR(Save());
+    return absl::OkStatus();
+  }
+
+  // One optimizer step.
+  absl::Status Step(int accumulation) {
+    const double progress = static_cast<double>(state_.step()) / steps_.total;
+    for (int part = 0; part < accumulation; ++part) {
+      ASSIGN_OR_RETURN(const std::optional<Batch> batch, train_loader_->Next());
+      if (!batch.has_value()) return absl::InternalError("the loader's epoch ended before its last batch");
+      try {
+        SeedDraws({config_.seed(), kDrawsOfStep, static_cast<uint64_t>(state_.step()), static_cast<uint64_t>(part)});
+        const Batch ready = (*normalize_)(*batch);
+        TaskOutput output;
+        {
+          const AutocastScope autocast(config_.precision(), device_);
+          output = task_->Train(ready, progress);
+        }
+        (accumulation == 1 ? output.loss : output.loss.div(accumulation)).backward();
+        metrics_.Add("train/", output.metrics);
+        images_ += batch->size();
+      } catch (...) {
+        return CurrentExceptionToStatus("forward and backward");
+      }
+      state_.set_batches_done(state_.batches_done() + 1);
+    }
+    try {
+      if (config_.clip_norm() > 0) metrics_.Add("grad_norm", ClipByNorm(trained_, config_.clip_norm()), 1);
+      learning_rate_ = schedule_->LearningRate(state_.step());
+      optimizer_->Step(learning_rate_);
+      for (NamedParameter& parameter : trained_) parameter.tensor.mutable_grad() = at::Tensor();
+      if (ema_ != nullptr) {
+        ema_->Update();
+        state_.set_ema_updates(state_.ema_updates() + 1);
+      }
+    } catch (...) {
+      return CurrentExceptionToStatus("optimizer");
+    }
+    state_.set_step(state_.step() + 1);
+    return absl::OkStatus();
+  }
+
+  void StartInterval() {
+    metrics_.Clear();
+    images_ = 0;
+    interval_start_ = Now();
+    interval_wait_ = train_loader_->wait_seconds();
+  }
+
+  double Epoch() const {
+    const int accumulation = OrDefault(config_.accumulation_steps(), 1);
+    return state_.epoch() + static_cast<double>(state_.batches_done()) / (steps_.per_epoch * accumulation);
+  }
+
+  Progress CurrentProgress() {
+    const double elapsed = std::max(1e-9, Now() - interval_start_);
+    Progress progress{.step = state_.step(), .total_steps = steps_.total, .epoch = Epoch(), .epochs = config_.epochs()};
+    progress.values = latest_;
+    progress.values["lr"] = learning_rate_;
+    progress.images_per_second = images_ / elapsed;
+    progress.data_wait = (train_loader_->wait_seconds() - interval_wait_) / elapsed;
+    progress.seconds_left =
+        (steps_.total - state_.step()) * config_.batch_size() / std::max(1e-9, progress.images_per_second);
+    return progress;
+  }
+
+  // Between lines of the log: what costs no look at the device.
+  void ShowProgress() {
+    if (!log_->has_terminal() || Now() - shown_ < 0.2) return;
+    shown_ = Now();
+    log_->Progress(FormatProgress(CurrentProgress()));
+  }
+
+  absl::Status Log() {
+    for (const auto& [name, value] : metrics_.Means()) latest_[name] = value;
+    const Progress progress = CurrentProgress();
+    latest_["lr"] = learning_rate_;
+    std::map<std::string, double> values = latest_;
+    std::erase_if(values, [](const auto& entry) { return entry.first.starts_with("val"); });
+    values["images_per_second"] = progress.images_per_second;
+    values["data_wait"] = progress.data_wait;
+    RETURN_IF_ERROR(Record(values));
+    const std::string line = FormatProgress(progress);
+    if (log_->has_terminal()) {
+      log_->Progress(line);
+    } else {
+      log_->Line(line);
+    }
+    StartInterval();
+    if (!std::isfinite(latest_["train/loss"])) {
+      return absl::FailedPreconditionError(absl::StrCat("the training loss is ", latest_["train/loss"],
+                                                        " (learning rate ", learning_rate_, "); try a smaller learning rate"));
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Record(const std::map<std::string, double>& values) {
+    MetricsRecord record{.step = state_.step(), .epoch = Epoch(), .wall_time = Now(), .values = values};
+    for (const auto& sink : sinks_) {
+      RETURN_IF_ERROR(sink->Write(record));
+      RETURN_IF_ERROR(sink->Flush());
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status Validate() {
+    val_.clear();
+    ASSIGN_OR_RETURN(const auto metrics, Evaluate(*task_, *val_loader_, *normalize_, config_.precision(), device_),
+                     "validation");
+    for (const auto& [name, value] : metrics) val_["val/" + name] = value;
+    if (ema_ != nullptr) {
+      ema_->Swap();
+      const auto averaged = Evaluate(*task_, *val_loader_, *normalize_, config_.precision(), device_);
+      ema_->Swap();
+      RETURN_IF_ERROR(averaged.status(), "validation of the moving average");
+      for (const auto& [name, value] : *averaged) val_["val_ema/" + name] = value;
+    }
+    for (const auto& [name, value] : val_) latest_[name] = value;
+    // Of a run that was complete already, this line has been recorded.
+    if (state_.step() > resumed_at_) RETURN_IF_ERROR(Record(val_));
+
+    const std::string headline = "val/" + task_->HeadlineMetric();
+    std::string line = absl::StrFormat("epoch %d: %s %.2f %%, loss %.4g", state_.epoch(), headline, val_[headline],
+                                       val_["val/loss"]);
+    if (ema_ != nullptr) absl::StrAppendFormat(&line, ", moving average %.2f %%", val_["val_ema/" + task_->HeadlineMetric()]);
+    if (!state_.has_best_value() || val_[headline] > state_.best_value()) {
+      state_.set_best_metric(headline);
+      state_.set_best_value(val_[headline]);
+      state_.set_best_step(state_.step());
+      line += ", the best so far";
+    }
+    log_->Line(line);
+    return absl::OkStatus();
+  }
+
+  absl::Status Save() {
+    Checkpoint checkpoint;
+    state_.set_graticule_version(kVersion);
+    state_.set_torch_version(TORCH_VERSION);
+    checkpoint.state = state_;
+    checkpoint.model.metadata[kClassNamesKey] = absl::StrJoin(data_.train->class_names(), "\n");
+    for (const NamedParameter& parameter : task_->ModelParameters()) {
+      checkpoint.model.tensors.emplace_back(parameter.name, parameter.tensor.detach());
+    }
+    for (const NamedBuffer& buffer : task_->ModelBuffers()) {
+      checkpoint.model.tensors.emplace_back(buffer.name, buffer.tensor);
+    }
+    for (const auto& [name, parameters] : task_->ObjectiveParameters()) {
+      for (const NamedParameter& parameter : parameters) {
+        checkpoint.objectives.tensors.emplace_back(absl::StrCat(name, ".", parameter.name), parameter.tensor.detach());
+      }
+    }
+    if (ema_ != nullptr) checkpoint.ema = ema_->State();
+    checkpoint.optimizer = optimizer_->State();
+    RETURN_IF_ERROR(SaveCheckpoint(options_.output, checkpoint));
+    return PruneCheckpoints(options_.output, OrDefault(config_.keep_checkpoints(), 2),
+                            state_.has_best_value() ? std::optional<int64_t>(state_.best_step()) : std::nullopt);
+  }
+
+  absl::Status Conclude() {
+    log_->Progress("");
+    if (state_.step() > resumed_at_) {
+      log_->Line(absl::StrCat("trained ", WithThousands(state_.step() - resumed_at_), " steps in ",
+                              FormatSeconds(seconds_), ", validation and checkpoints included"));
+    } else {
+      log_->Line("the run was complete already; another --output=DIR starts a new one");
+    }
+    if (state_.has_best_value()) {
+      log_->Line(absl::StrFormat("best %s %.2f %% at step %s", state_.best_metric(), state_.best_value(),
+                                 WithThousands(state_.best_step())));
+    }
+    FieldErrors unmet;
+    for (const Expected& expected : experiment_.expected()) {
+      const auto found = latest_.find(expected.metric());
+      if (found == latest_.end()) {
+        unmet.Add("", absl::StrCat("expected ", expected.metric(), ", but there is no such metric"));
+        continue;
+      }
+      std::string bound;
+      if (expected.has_min()) bound += absl::StrCat(" ≥ ", expected.min());
+      if (expected.has_max()) bound += absl::StrCat(" ≤ ", expected.max());
+      const bool holds = (!expected.has_min() || found->second >= expected.min()) &&
+                         (!expected.has_max() || found->second <= expected.max());
+      const std::string line =
+          absl::StrFormat("expected %s%s: %.4g, %s", expected.metric(), bound, found->second, holds ? "holds" : "missed");
+      log_->Line(line);
+      if (!holds) unmet.Add("", line);
+    }
+    const std::string& run = options_.output;
+    log_->Line(absl::StrCat("\nEverything is in ", run, ":\n  metrics.csv, log.txt, experiment.textproto, TensorBoard events, ",
+                            "checkpoints/last\nTry next:\n  graticule eval ", run, "/experiment.textproto --checkpoint=", run,
+                            "\n  graticule predict ", run, "/experiment.textproto --checkpoint=", run,
+                            " --images=YOUR.png\n  tensorboard --logdir=", run));
+    return unmet.empty() ? absl::OkStatus() : absl::FailedPreconditionError(unmet.ToStatus().message());
+  }
+
+  const Experiment experiment_;
+  const Trainer& config_;
+  const TrainOptions options_;
+  std::unique_ptr<RunLog> log_;
+  c10::Device device_ = c10::kCPU;
+  DataParts data_;
+  Steps steps_;
+  std::unique_ptr<Task> task_;
+  std::vector<NamedParameter> trained_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Schedule> schedule_;
+  std::unique_ptr<Ema> ema_;
+  std::optional<Normalizer> normalize_;
+  std::unique_ptr<Loader> train_loader_, val_loader_;
+  std::vector<std::unique_ptr<Sink>> sinks_;
+
+  TrainState state_;
+  int64_t resumed_at_ = 0;
+  double learning_rate_ = 0;
+  double seconds_ = 0;
+  std::map<std::string, double> latest_;  // last value of every metric
+  std::map<std::string, double> val_;     // of the last validation
+
+  // Since the last line of the log.
+  Metrics metrics_;
+  int64_t images_ = 0;
+  double interval_start_ = 0;
+  double interval_wait_ = 0;
+  double shown_ = 0;
+};
+
+}  // namespace
+
+absl::Status Train(const Experiment& experiment, const TrainOptions& options) {
+  return Training(experiment, options).Run();
+}
+
+}  // namespace graticule
