@@ -1,0 +1,248 @@
+#include "tasks/classification/classification.h"
+
+#include <cmath>
+#include <memory>
+#include <string>
+
+#include "ATen/ops/arange.h"
+#include "ATen/ops/full.h"
+#include "ATen/ops/log_softmax.h"
+#include "ATen/ops/ones.h"
+#include "ATen/ops/randn.h"
+#include "ATen/ops/softmax.h"
+#include "ATen/ops/tensor.h"
+#include "gmock/gmock.h"
+#include "google/protobuf/empty.pb.h"
+#include "google/protobuf/timestamp.pb.h"
+#include "google/protobuf/wrappers.pb.h"
+#include "gtest/gtest.h"
+#include "plugin/registry.h"
+
+namespace graticule {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+// The image's pixels are the tokens: [B,3,2,2] to [B,4,3], so that every result can be worked out by hand. Its config says
+// whether it is broken.
+class PixelBackbone : public Backbone {
+ public:
+  TokenMap Forward(const at::Tensor& images) override {
+    return {.tokens = images.flatten(2).transpose(1, 2).mul(weight_), .grid = grid()};
+  }
+  int64_t width() const override { return 3; }
+  Size2d grid() const override { return {2, 2}; }
+  int64_t prefix_tokens() const override { return 0; }
+
+ private:
+  at::Tensor weight_ = RegisterParameter("scale", init::Ones(NewParameter({1})));
+};
+
+class MeanPooling : public Pooling {
+ public:
+  TokenContract contract() const override { return {.class_token = false}; }
+  at::Tensor Forward(const TokenMap& map) override { return map.tokens.mean(1); }
+};
+
+// Its loss is the square of a weight that starts at 2.
+class SquareObjective : public Objective {
+ public:
+  ObjectiveOutput Forward(const TokenMap& tokens) override {
+    ObjectiveOutput output{.loss = weight_.mul(weight_).sum()};
+    output.metrics.Add("loss", output.loss, 1);
+    return output;
+  }
+  std::string DefaultName() const override { return "square"; }
+
+ private:
+  at::Tensor weight_ = RegisterParameter("weight", init::Constant(NewParameter({1}), 2));
+};
+
+const Registration<Backbone, google::protobuf::BoolValue> kBackbone(
+    "", "",
+    [](const google::protobuf::BoolValue& broken, const BackboneContext& context)
+        -> absl::StatusOr<std::unique_ptr<Backbone>> {
+      FieldErrors errors;
+      if (broken.value()) errors.Add("value", "is broken");
+      if (context.contract.class_token) errors.Add("", "has no class token");
+      if (!errors.empty()) return errors.ToStatus();
+      return std::make_unique<PixelBackbone>();
+    });
+const Registration<Pooling, google::protobuf::Empty> kPooling(
+    "", "", [](const google::protobuf::Empty&, const PoolingContext&) -> absl::StatusOr<std::unique_ptr<Pooling>> {
+      return std::make_unique<MeanPooling>();
+    });
+const Registration<Objective, google::protobuf::Timestamp> kObjective(
+    "", "",
+    [](const google::protobuf::Timestamp&, const ObjectiveContext&) -> absl::StatusOr<std::unique_ptr<Objective>> {
+      return std::make_unique<SquareObjective>();
+    });
+
+TaskContext Context(int objectives = 0) {
+  TaskContext context{.image_size = {2, 2}, .class_names = {"a", "b", "c", "d", "e", "f"}};
+  context.backbone.PackFrom(google::protobuf::BoolValue());
+  context.pooling.PackFrom(google::protobuf::Empty());
+  for (int i = 0; i < objectives; ++i) {
+    context.objectives.emplace_back().mutable_objective()->PackFrom(google::protobuf::Timestamp());
+  }
+  return context;
+}
+
+std::unique_ptr<Task> Make(const Classification& config, const TaskContext& context) {
+  auto task = Registry<Task>::Create(config, context);
+  EXPECT_TRUE(task.ok()) << task.status();
+  return *std::move(task);
+}
+
+Batch MakeBatch() {
+  return {.images = at::randn({4, 3, 2, 2}), .labels = at::tensor({0, 5, 2, 2}, at::kLong), .indices = {0, 1, 2, 3}};
+}
+
+// log softmax of head(mean of pixels), from the task's own weights.
+at::Tensor LogProbabilities(const Task& task, const at::Tensor& images) {
+  at::Tensor weight, bias;
+  for (const NamedParameter& parameter : task.ModelParameters()) {
+    if (parameter.name == "head.weight") weight = parameter.tensor.detach();
+    if (parameter.name == "head.bias") bias = parameter.tensor.detach();
+  }
+  return at::log_softmax(images.mean({2, 3}).matmul(weight.t()).add(bias), 1);
+}
+
+TEST(ClassificationTest, LossIsCrossEntropyWithLabelSmoothing) {
+  Classification config;
+  config.set_label_smoothing(0.1);
+  const auto task = Make(config, Context());
+  const Batch batch = MakeBatch();
+  const at::Tensor log_p = LogProbabilities(*task, batch.images);
+  double expected = 0;
+  for (int b = 0; b < 4; ++b) {
+    for (int k = 0; k < 6; ++k) {
+      const double target = 0.1 / 6 + (batch.labels[b].item<int64_t>() == k ? 0.9 : 0);
+      expected -= target * log_p[b][k].item<double>() / 4;
+    }
+  }
+  TaskOutput output = task->Train(batch, 0);
+  EXPECT_NEAR(output.loss.item<double>(), expected, 1e-5);
+  EXPECT_NEAR(output.metrics.Means()["loss"], expected, 1e-5);
+}
+
+TEST(ClassificationTest, SoftLabelsReplaceLabels) {
+  const auto task = Make({}, Context());
+  Batch batch = MakeBatch();
+  batch.soft_labels = at::softmax(at::randn({4, 6}), 1);
+  const double expected = -LogProbabilities(*task, batch.images).mul(batch.soft_labels).sum().item<double>() / 4;
+  EXPECT_NEAR(task->Train(batch, 0).loss.item<double>(), expected, 1e-5);
+}
+
+TEST(ClassificationTest, ObjectivesAddTheirWeightedLossAndGetGradients) {
+  TaskContext context = Context(2);
+  context.objectives[0].set_weight(0.25);
+  context.objectives[1].set_name("other");
+  const auto task = Make({}, context);
+  const double alone = Make({}, Context())->ParameterCount();
+  EXPECT_EQ(task->ParameterCount(), alone + 2);
+  const Batch batch = MakeBatch();
+  const double cross_entropy =
+      -LogProbabilities(*task, batch.images).gather(1, batch.labels.unsqueeze(1)).mean().item<double>();
+  TaskOutput output = task->Train(batch, 0);
+  EXPECT_NEAR(output.loss.item<double>(), cross_entropy + 0.25 * 4 + 0.5 * 4, 1e-5);
+  auto means = output.metrics.Means();
+  EXPECT_NEAR(means["square/loss"], 4, 1e-6);
+  EXPECT_NEAR(means["other/loss"], 4, 1e-6);
+  output.loss.backward();
+  EXPECT_NEAR(task->ObjectiveParameters().at("square")[0].tensor.grad().item<double>(), 0.25 * 2 * 2, 1e-6);
+  EXPECT_NEAR(task->ObjectiveParameters().at("other")[0].tensor.grad().item<double>(), 0.5 * 2 * 2, 1e-6);
+}
+
+TEST(ClassificationTest, ObjectivesAreNotPartOfTheModel) {
+  const auto task = Make({}, Context(1));
+  std::vector<std::string> names;
+  for (const NamedParameter& parameter : task->ModelParameters()) names.push_back(parameter.name);
+  EXPECT_THAT(names, ElementsAre("scale", "head.weight", "head.bias"));
+  EXPECT_EQ(task->Parameters().back().name, "objectives.square.weight");
+}
+
+TEST(ClassificationTest, WeightScheduleIsLinearBetweenItsPoints) {
+  ObjectiveSpec spec;
+  EXPECT_EQ(ObjectiveWeight(spec, 0.3), 0.5);
+  spec.set_weight(0);
+  EXPECT_EQ(ObjectiveWeight(spec, 0.3), 0);
+  for (const auto& [progress, weight] : {std::pair(0.2, 1.0), std::pair(0.6, 0.0), std::pair(0.6, 2.0)}) {
+    auto* point = spec.add_weight_schedule();
+    point->set_progress(progress);
+    point->set_weight(weight);
+  }
+  EXPECT_EQ(ObjectiveWeight(spec, 0), 1);
+  EXPECT_EQ(ObjectiveWeight(spec, 0.2), 1);
+  EXPECT_NEAR(ObjectiveWeight(spec, 0.3), 0.75, 1e-12);
+  EXPECT_EQ(ObjectiveWeight(spec, 0.6), 2);
+  EXPECT_EQ(ObjectiveWeight(spec, 1), 2);
+}
+
+TEST(ClassificationTest, TopOneAndTopFiveCountRanks) {
+  const auto task = Make({}, Context());
+  for (const NamedParameter& parameter : task->ModelParameters()) {
+    at::Tensor data = parameter.tensor.detach();
+    if (parameter.name == "head.weight") data.zero_();
+    if (parameter.name == "head.bias") data.copy_(at::arange(6));  // class 5 first, then 4, 3, 2, 1; 0 is sixth
+  }
+  Batch batch = MakeBatch();
+  Metrics metrics;
+  task->Evaluate(batch, metrics);
+  auto means = metrics.Means();
+  EXPECT_EQ(means["top1"], 25);
+  EXPECT_EQ(means["top5"], 75);
+}
+
+TEST(ClassificationTest, FewClassesStillHaveATopFive) {
+  TaskContext context = Context();
+  context.class_names = {"a", "b"};
+  const auto task = Make({}, context);
+  Batch batch = MakeBatch();
+  batch.labels.zero_();
+  Metrics metrics;
+  task->Evaluate(batch, metrics);
+  EXPECT_EQ(metrics.Means()["top5"], 100);
+}
+
+TEST(ClassificationTest, MistakesOfAllPartsComeTogetherWithTheirPlacesInTheSpec) {
+  TaskContext context = Context(2);  // two objectives of one name
+  context.backbone.PackFrom([] {
+    google::protobuf::BoolValue broken;
+    broken.set_value(true);
+    return broken;
+  }());
+  context.objectives[0].set_weight(-1);
+  Classification config;
+  config.set_label_smoothing(1);
+  config.set_num_classes(7);
+  std::vector<std::string> paths;
+  for (const FieldError& error : FieldErrors::FromStatus(Registry<Task>::Create(config, context).status())) {
+    paths.push_back(error.path);
+  }
+  EXPECT_THAT(paths, ElementsAre("task.label_smoothing", "task.num_classes", "backbone.value", "objectives[0].weight"));
+  const auto twice = Registry<Task>::Create(Classification(), Context(2)).status();
+  EXPECT_THAT(std::string(twice.message()), HasSubstr("objectives[1].name: two objectives are called 'square'"));
+}
+
+TEST(ClassificationTest, NumberOfClassesIsNeededWithoutADataSet) {
+  TaskContext context = Context();
+  context.class_names.clear();
+  EXPECT_THAT(std::string(Registry<Task>::Create(Classification(), context).status().message()),
+              HasSubstr("task.num_classes"));
+  Classification config;
+  config.set_num_classes(3);
+  EXPECT_EQ(Make(config, context)->Predict(at::randn({2, 3, 2, 2}), false).at("logits").size(1), 3);
+}
+
+TEST(ClassificationTest, PredictGivesTokensWhereAskedFor) {
+  const auto task = Make({}, Context());
+  EXPECT_EQ(task->Predict(at::randn({2, 3, 2, 2}), false).count("tokens"), 0);
+  const auto outputs = task->Predict(at::randn({2, 3, 2, 2}), true);
+  EXPECT_EQ(outputs.at("tokens").sizes(), (std::vector<int64_t>{2, 4, 3}));
+}
+
+}  // namespace
+}  // namespace graticule
