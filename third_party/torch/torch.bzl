@@ -32,7 +32,6 @@ cc_library(
         exclude = [
             "site/torch/include/ATen/ops/*_native.h",
             "site/torch/include/ATen/ops/*_dispatch.h",
-            "site/torch/include/ATen/ops/*_meta.h",
             "site/torch/include/ATen/native/**",
             "site/torch/include/ATen/cuda/**",
             "site/torch/include/ATen/cudnn/**",
