@@ -31,7 +31,10 @@ cc_library(
         ],
         exclude = [
             "site/torch/include/ATen/ops/*_native.h",
-            "site/torch/include/ATen/ops/*_dispatch.h",
+            "site/torch/include/ATen/ops/*_cpu_dispatch.h",
+            "site/torch/include/ATen/ops/*_cuda_dispatch.h",
+            "site/torch/include/ATen/ops/*_meta_dispatch.h",
+            "site/torch/include/ATen/ops/*_composite*_dispatch.h",
             "site/torch/include/ATen/native/**",
             "site/torch/include/ATen/cuda/**",
             "site/torch/include/ATen/cudnn/**",
