@@ -70,7 +70,8 @@ absl::StatusOr<Entry> ParseEntry(const std::string& name, const Json& value) {
     return absl::InvalidArgumentError(absl::StrCat("tensor '", name, "' ", what...));
   };
   if (!value.is_object()) return error("is described by something else than an object");
-  Entry entry{name};
+  Entry entry{};
+  entry.name = name;
   const auto type_name = value.find("dtype");
   if (type_name == value.end() || !type_name->is_string()) return error("has no dtype");
   const auto type = std::find_if(std::begin(kTypes), std::end(kTypes),

@@ -1,0 +1,139 @@
+#include "trainer/optimizers/adamw/adamw.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ATen/ops/_foreach_add.h"
+#include "ATen/ops/_fused_adamw.h"
+#include "ATen/ops/zeros.h"
+#include "ATen/ops/zeros_like.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "c10/core/GradMode.h"
+#include "plugin/logging.h"
+#include "plugin/registry.h"
+#include "plugin/status.h"
+
+namespace graticule {
+namespace {
+
+// "a; b; c; and 5 more"
+std::string FirstFew(const std::vector<std::string>& all) {
+  const size_t shown = std::min<size_t>(all.size(), 3);
+  std::string text = absl::StrJoin(all.begin(), all.begin() + shown, "; ");
+  if (all.size() > shown) absl::StrAppend(&text, "; and ", all.size() - shown, " more");
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Optimizer>> AdamWOptimizer::Create(const AdamW& config,
+                                                                  const OptimizerContext& context) {
+  FieldErrors errors;
+  const auto check_beta = [&](const char* field, bool given, double value) {
+    if (given && !(value >= 0 && value < 1)) errors.Add(field, absl::StrCat("must be in [0, 1), found ", value));
+  };
+  check_beta("beta1", config.has_beta1(), config.beta1());
+  check_beta("beta2", config.has_beta2(), config.beta2());
+  if (config.has_epsilon() && !(config.epsilon() > 0 && std::isfinite(config.epsilon()))) {
+    errors.Add("epsilon", absl::StrCat("must be positive, found ", config.epsilon()));
+  }
+  if (config.has_weight_decay() && !(config.weight_decay() >= 0 && std::isfinite(config.weight_decay()))) {
+    errors.Add("weight_decay", absl::StrCat("must not be negative, found ", config.weight_decay()));
+  }
+  if (!errors.empty()) return errors.ToStatus();
+  return std::unique_ptr<Optimizer>(new AdamWOptimizer(config, context));
+}
+
+AdamWOptimizer::AdamWOptimizer(const AdamW& config, const OptimizerContext& context)
+    : beta1_(config.has_beta1() ? config.beta1() : 0.9),
+      beta2_(config.has_beta2() ? config.beta2() : 0.999),
+      epsilon_(config.has_epsilon() ? config.epsilon() : 1e-8),
+      weight_decay_(config.has_weight_decay() ? config.weight_decay() : 0.05) {
+  c10::NoGradGuard no_grad;
+  for (const NamedParameter& parameter : context.parameters) {
+    const at::Tensor& tensor = parameter.tensor;
+    auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& candidate) {
+      const at::Tensor& other = candidate.slots.front().parameter;
+      return candidate.decay == parameter.decay && other.device() == tensor.device() &&
+             other.scalar_type() == tensor.scalar_type();
+    });
+    if (group == groups_.end()) group = groups_.insert(group, Group{parameter.decay, {}});
+    group->slots.push_back({parameter.name, tensor, at::zeros_like(tensor), at::zeros_like(tensor),
+                            at::zeros({}, tensor.options().dtype(at::kFloat).requires_grad(false))});
+  }
+}
+
+void AdamWOptimizer::Step(double learning_rate) {
+  c10::NoGradGuard no_grad;
+  for (const Group& group : groups_) {
+    std::vector<at::Tensor> parameters, gradients, exp_avgs, exp_avg_sqs, steps;
+    for (const Slot& slot : group.slots) {
+      const at::Tensor& gradient = slot.parameter.grad();
+      if (!gradient.defined()) continue;
+      // The CPU's kernel walks both as flat memory.
+      CHECK_EQ(gradient.strides(), slot.parameter.strides()) << "gradient of " << slot.name;
+      parameters.push_back(slot.parameter);
+      gradients.push_back(gradient);
+      exp_avgs.push_back(slot.exp_avg);
+      exp_avg_sqs.push_back(slot.exp_avg_sq);
+      steps.push_back(slot.step);
+    }
+    if (parameters.empty()) continue;
+    at::_foreach_add_(steps, 1);
+    at::_fused_adamw_(parameters, gradients, exp_avgs, exp_avg_sqs, /*max_exp_avg_sqs=*/{}, steps, learning_rate,
+                      beta1_, beta2_, group.decay ? weight_decay_ : 0.0, epsilon_, /*amsgrad=*/false,
+                      /*maximize=*/false);
+  }
+}
+
+Safetensors AdamWOptimizer::State() const {
+  Safetensors state;
+  for (const Group& group : groups_) {
+    for (const Slot& slot : group.slots) {
+      state.tensors.emplace_back("exp_avg." + slot.name, slot.exp_avg);
+      state.tensors.emplace_back("exp_avg_sq." + slot.name, slot.exp_avg_sq);
+      state.tensors.emplace_back("step." + slot.name, slot.step);
+    }
+  }
+  return state;
+}
+
+absl::Status AdamWOptimizer::LoadState(const Safetensors& state) {
+  c10::NoGradGuard no_grad;
+  std::map<std::string, at::Tensor> given(state.tensors.begin(), state.tensors.end());
+  std::vector<std::string> problems;
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // into the first, of the second
+  // The handles of State() share storage with the optimizer's own tensors.
+  for (const auto& [name, own] : State().tensors) {
+    const auto found = given.find(name);
+    if (found == given.end()) {
+      problems.push_back(absl::StrCat(name, " is missing"));
+      continue;
+    }
+    if (found->second.sizes() != own.sizes()) {
+      problems.push_back(absl::StrCat(name, " has shape [", absl::StrJoin(found->second.sizes(), ","), "], not [",
+                                      absl::StrJoin(own.sizes(), ","), "]"));
+    }
+    copies.emplace_back(own, found->second);
+    given.erase(found);
+  }
+  for (const auto& [name, tensor] : given) problems.push_back(absl::StrCat(name, " belongs to no parameter"));
+  if (!problems.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the optimizer's state is of another model or optimizer: ", FirstFew(problems)));
+  }
+  for (auto& [own, loaded] : copies) own.copy_(loaded);
+  return absl::OkStatus();
+}
+
+namespace {
+const Registration<Optimizer, AdamW> kRegistration("Adam with decoupled weight decay", "weight_decay: 0.05",
+                                                   &AdamWOptimizer::Create);
+}  // namespace
+}  // namespace graticule
