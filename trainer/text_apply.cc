@@ -48,9 +48,7 @@ class NoErrors : public google::protobuf::io::ErrorCollector {
 
 bool IsMessage(const FieldDescriptor* field) { return field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE; }
 
-bool IsPlugin(const FieldDescriptor* field) {
-  return IsMessage(field) && field->message_type() == Any::descriptor();
-}
+bool IsPlugin(const FieldDescriptor* field) { return IsMessage(field) && field->message_type() == Any::descriptor(); }
 
 // The config that a plugin's slot holds; null for a type that the binary does not know.
 std::unique_ptr<Message> NewConfig(const std::string& type) {
@@ -78,7 +76,7 @@ std::string Range() {
   return absl::StrCat(std::numeric_limits<T>::min(), " to ", std::numeric_limits<T>::max());
 }
 
-// What a value of an integer field may be; empty for other fields.
+// Of an integer field.
 std::string IntegerRange(const FieldDescriptor& field) {
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_INT32:
@@ -87,14 +85,24 @@ std::string IntegerRange(const FieldDescriptor& field) {
       return Range<int64_t>();
     case FieldDescriptor::CPPTYPE_UINT32:
       return Range<uint32_t>();
-    case FieldDescriptor::CPPTYPE_UINT64:
-      return Range<uint64_t>();
     default:
-      return "";
+      return Range<uint64_t>();
   }
 }
 
-std::string Expected(const FieldDescriptor& field) {
+// A number that text format turns into infinity in silence.
+bool Overflows(const FieldDescriptor& field, const TextValue& value) {
+  double number = 0;
+  if (!absl::SimpleAtod(value.text, &number) || absl::StrContains(absl::AsciiStrToLower(value.text), "inf"))
+    return false;
+  if (field.cpp_type() == FieldDescriptor::CPPTYPE_FLOAT) return std::isinf(static_cast<float>(number));
+  return field.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE && std::isinf(number);
+}
+
+// What a field takes instead of `value`, or instead of a list.
+std::string Expected(const FieldDescriptor& field, const TextValue* value = nullptr) {
+  if (value != nullptr && Overflows(field, *value))
+    return absl::StrCat("a number that a ", field.cpp_type_name(), " holds");
   switch (field.cpp_type()) {
     case FieldDescriptor::CPPTYPE_FLOAT:
     case FieldDescriptor::CPPTYPE_DOUBLE:
@@ -106,21 +114,15 @@ std::string Expected(const FieldDescriptor& field) {
     case FieldDescriptor::CPPTYPE_ENUM:
       return absl::StrCat("one of ", absl::StrJoin(EnumNames(*field.enum_type()), ", "));
     case FieldDescriptor::CPPTYPE_MESSAGE:
-      return IsPlugin(&field) ? absl::StrCat("a plugin, { [", kTypePrefix, "…] { … } }") : "a message, { … }";
-    default:
-      return "an integer";
+      return IsPlugin(&field) ? absl::StrCat("a plugin, { [", kTypePrefix, "...] { ... } }") : "a message, { ... }";
+    default: {
+      const bool is_integer = value != nullptr && value->kind == TextValue::kInteger;
+      return absl::StrCat("an integer", is_integer ? absl::StrCat(" from ", IntegerRange(field)) : "");
+    }
   }
 }
 
 std::string Found(const TextValue& value) { return value.kind == TextValue::kMessage ? "a message" : value.text; }
-
-// A number that text format turns into infinity in silence.
-bool Overflows(const FieldDescriptor& field, const TextValue& value) {
-  double number = 0;
-  if (!absl::SimpleAtod(value.text, &number) || absl::StrContains(absl::AsciiStrToLower(value.text), "inf")) return false;
-  if (field.cpp_type() == FieldDescriptor::CPPTYPE_FLOAT) return std::isinf(static_cast<float>(number));
-  return field.cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE && std::isinf(number);
-}
 
 std::vector<std::string> FieldNames(const Descriptor& type) {
   std::vector<std::string> names;
@@ -178,8 +180,8 @@ void TextApplier::ApplyFields(const std::vector<TextField>& fields, const std::s
   for (const TextField& text : fields) {
     if (text.is_type) {
       AddError(text.place, path,
-               absl::StrCat("expected a field of ", type.full_name(), ", found [", text.name, "]. Fields: ",
-                            absl::StrJoin(FieldNames(type), ", ")));
+               absl::StrCat("expected a field of ", type.full_name(), ", found [", text.name,
+                            "]. Fields: ", absl::StrJoin(FieldNames(type), ", ")));
       continue;
     }
     const FieldDescriptor* field = FindField(type, text.name, text.place, path);
@@ -229,15 +231,15 @@ void TextApplier::ApplyField(const TextField& text, const FieldDescriptor* field
     } else if (value.kind != TextValue::kMessage) {
       WrongValue(value, field, value_path);
     } else {
-      ApplyMessage(value, field, value_path,
-                   field->is_repeated() ? reflection->AddMessage(message, field)
-                                        : reflection->MutableMessage(message, field));
+      ApplyMessage(
+          value, field, value_path,
+          field->is_repeated() ? reflection->AddMessage(message, field) : reflection->MutableMessage(message, field));
     }
   }
 }
 
 void TextApplier::WrongValue(const TextValue& value, const FieldDescriptor* field, const std::string& path) {
-  AddError(value.place, path, absl::StrCat("expected ", Expected(*field), ", found ", Found(value)));
+  AddError(value.place, path, absl::StrCat("expected ", Expected(*field, &value), ", found ", Found(value)));
   // An element that is missing moves those behind it, so nothing more can be said of the list.
   failed_.insert(WithoutIndex(path));
 }
@@ -262,14 +264,14 @@ void TextApplier::ApplyScalar(const TextValue& value, const FieldDescriptor* fie
   }
   if (field->type() == FieldDescriptor::TYPE_STRING) {
     const Reflection* reflection = message->GetReflection();
-    const std::string text =
-        field->is_repeated()
-            ? reflection->GetRepeatedString(*message, field, reflection->FieldSize(*message, field) - 1)
-            : reflection->GetString(*message, field);
+    const std::string text = field->is_repeated() ? reflection->GetRepeatedString(
+                                                        *message, field, reflection->FieldSize(*message, field) - 1)
+                                                  : reflection->GetString(*message, field);
     if (!google::protobuf::internal::IsStructurallyValidUTF8(text)) {
       AddError(value.place, path, "expected UTF-8, found other bytes");
       // Messages with such a string can be written, but not read.
       reflection->ClearField(message, field);
+      failed_.insert(WithoutIndex(path));
     }
   }
 }
@@ -294,8 +296,10 @@ void TextApplier::ApplyPlugin(const TextValue& value, const FieldDescriptor* fie
     std::vector<std::string> names;
     for (const PluginInfo& info : RegisteredPlugins(kind)) names.push_back(info.name);
     AddError(odd == nullptr ? value.place : odd->place, path,
-             absl::StrCat("expected one plugin, [", kTypePrefix, "NAME] { … }, found ",
-                          odd == nullptr ? "none" : odd->is_type ? "another one" : absl::StrCat("'", odd->name, "'"),
+             absl::StrCat("expected one plugin, [", kTypePrefix, "NAME] { ... }, found ",
+                          odd == nullptr ? "none"
+                          : odd->is_type ? "another one"
+                                         : absl::StrCat("'", odd->name, "'"),
                           ". Registered: ", names.empty() ? "none" : absl::StrJoin(names, ", ")));
     return;
   }
@@ -316,7 +320,7 @@ void TextApplier::ApplyPlugin(const TextValue& value, const FieldDescriptor* fie
     return;
   }
   if (text.is_list || text.values[0].kind != TextValue::kMessage) {
-    AddError(text.place, path, absl::StrCat("expected { … } after [", text.name, "]"));
+    AddError(text.place, path, absl::StrCat("expected { ... } after [", text.name, "]"));
     return;
   }
   std::unique_ptr<Message> config = AnyTypeName(*plugin) == name ? Unpack(*plugin) : nullptr;
@@ -392,7 +396,8 @@ void TextApplier::ApplyAt(const Override& override, size_t next, const std::stri
     Any* plugin = google::protobuf::DynamicCastToGenerated<Any>(message);
     const std::unique_ptr<Message> config = Unpack(*plugin);
     if (config == nullptr) {
-      AddError(override.place, path, absl::StrCat("holds no plugin yet; choose it by ", path, "=[", kTypePrefix, "NAME] {}"));
+      AddError(override.place, path,
+               absl::StrCat("holds no plugin yet; choose it by ", path, "=[", kTypePrefix, "NAME] {}"));
       return;
     }
     ApplyAt(override, next, path, config.get());
@@ -426,7 +431,8 @@ void TextApplier::ApplyAt(const Override& override, size_t next, const std::stri
   int index = 0;
   if (!absl::SimpleAtoi(override.parts[next], &index) || index < 0 || index > size) {
     AddError(override.place, field_path,
-             absl::StrCat("expected an index from 0 to ", size, " (", size, " appends), found '", override.parts[next], "'"));
+             absl::StrCat("expected an index from 0 to ", size, " (", size, " appends), found '", override.parts[next],
+                          "'"));
     return;
   }
   const std::string element_path = absl::StrCat(field_path, "[", index, "]");

@@ -1,4 +1,5 @@
-// Puts text trees and overrides onto messages by reflection, through plugins' configs, and finds every mistake on the way.
+// Puts text trees and overrides onto messages by reflection, through plugins' configs, and finds every mistake on the
+// way.
 #ifndef GRATICULE_TRAINER_TEXT_APPLY_H_
 #define GRATICULE_TRAINER_TEXT_APPLY_H_
 
@@ -25,16 +26,16 @@ struct SpecError {
   std::string ToString() const;
 };
 
-// Merges: a singular scalar is set, a message is merged, a repeated field replaces what was there before, a plugin of the
-// same type is merged, of another type replaces.
+// Merges: a singular scalar is set, a message is merged, a repeated field replaces what was there before, a plugin of
+// the same type is merged, of another type replaces.
 class TextApplier {
  public:
   void Apply(const std::vector<TextField>& fields, google::protobuf::Message* message) {
     ApplyFields(fields, "", message);
   }
 
-  // "trainer.epochs=2", "objectives[0].weight=1", "pooling=[type.googleapis.com/graticule.Mpvg] {}". An index equal to the
-  // length appends.
+  // "trainer.epochs=2", "objectives[0].weight=1", "pooling=[type.googleapis.com/graticule.Mpvg] {}". An index equal to
+  // the length appends.
   void ApplyOverride(const std::string& text, google::protobuf::Message* message);
 
   void AddError(const Place& place, std::string_view path, std::string_view message);
@@ -58,8 +59,8 @@ class TextApplier {
   };
 
   // The field of that name; else an error at `place`, and null.
-  const FieldDescriptor* FindField(const google::protobuf::Descriptor& type, const std::string& name, const Place& place,
-                                   const std::string& path);
+  const FieldDescriptor* FindField(const google::protobuf::Descriptor& type, const std::string& name,
+                                   const Place& place, const std::string& path);
   void ApplyFields(const std::vector<TextField>& fields, const std::string& path, Message* message);
   void ApplyField(const TextField& text, const FieldDescriptor* field, const std::string& path, Message* message);
   void WrongValue(const TextValue& value, const FieldDescriptor* field, const std::string& path);

@@ -75,7 +75,7 @@ class Parser {
     std::vector<TextField> fields;
     while (true) {
       if (AtEnd()) {
-        if (opener != nullptr) {
+        if (opener != nullptr && !is_abandoned_) {
           errors_.Add(errors_.At(*opener), absl::StrCat("'", opener->token.text, "' is never closed"));
         }
         return fields;
@@ -137,7 +137,8 @@ class Parser {
     errors_.Add(errors_.At(Current()), absl::StrCat("expected ", std::string(expected), ", found ", found));
   }
 
-  // After an error: on to what looks like the next field, which begins a line, or to the bracket that closes this message.
+  // After an error: on to what looks like the next field, which begins a line, or to the bracket that closes this
+  // message.
   void Skip() {
     int depth = 0;
     while (!AtEnd()) {
@@ -221,6 +222,7 @@ class Parser {
       if (++depth_ > kMaxDepth) {
         errors_.Add(value.place, absl::StrCat("messages are nested more than ", kMaxDepth, " deep"));
         position_ = tokens_.size() - 1;
+        is_abandoned_ = true;
         field->broken = true;
       } else {
         Advance();
@@ -280,6 +282,7 @@ class Parser {
   std::vector<Token> tokens_;  // the last is the end
   size_t position_ = 0;
   int depth_ = 0;
+  bool is_abandoned_ = false;  // too deep to go on
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Reads protobuf's text format into a tree that keeps the place of everything, knowing nothing of the message it is meant
-// for. TextFormat itself stops at the first error and knows no places inside an Any.
+// Reads protobuf's text format into a tree that keeps the place of everything, knowing nothing of the message it is
+// meant for. TextFormat itself stops at the first error and knows no places inside an Any.
 #ifndef GRATICULE_TRAINER_TEXT_TREE_H_
 #define GRATICULE_TRAINER_TEXT_TREE_H_
 
