@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Compares the speed of a training step with that of timm 1.0.22 in eager PyTorch, on this machine.
+
+usage: tools/compare_timm.py [--model NAME] [--batch-size N] [--precision fp32 bf16] [--rounds N] [--steps N]
+
+A machine's clock and its other work change from minute to minute, so single runs of two programs say little. Here the
+two take turns, a few steps each: timm, Graticule, timm, Graticule, … Each pair of neighbours gives a ratio, and the
+median of the ratios is the result: above 1, Graticule is the faster.
+
+Both do the same work: the model in training mode on one fixed batch of random images, cross-entropy, backward, fused
+AdamW, with autocast to bfloat16 or without, on the same number of threads. timm runs in a process that lives through
+all rounds, so that it is warmed up once; Graticule's `bench` warms up by itself in each round, before it measures.
+
+PyTorch and timm are installed into a virtual environment of their own on first use (3 GB).
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+REQUIREMENTS = ["torch==2.11.0", "timm==1.0.22"]
+WARM_UP_STEPS = 3
+
+
+def parse_arguments():
+    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--model", default="deit_tiny_patch16_224", help="timm's name, and configs/models/NAME.textproto [%(default)s]")
+    add("--batch-size", type=int, default=16, help="images a step [%(default)s]")
+    add("--precision", nargs="+", choices=("fp32", "bf16"), default=("fp32", "bf16"), help="[both]")
+    add("--rounds", type=int, default=7, help="pairs of measurements [%(default)s]")
+    add("--steps", type=int, default=8, help="training steps of one measurement [%(default)s]")
+    add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of the kernels [%(default)s]")
+    add("--venv", type=pathlib.Path, default=cache / "graticule" / "venv-timm", help="[%(default)s]")
+    add("--timm-worker", action="store_true", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def enter(venv):
+    """Goes on in the virtual environment, which is made where there is none."""
+    if pathlib.Path(sys.prefix).resolve() == venv.resolve():
+        return
+    python = venv / "bin" / "python"
+    if not python.exists():
+        packages = ROOT / "third_party" / "debian_packages_dev.txt"
+        subprocess.run([ROOT / "tools" / "require_packages", packages], check=True)
+        print(f"Installing {' and '.join(REQUIREMENTS)} into {venv} (3 GB, once)…", file=sys.stderr)
+        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
+        # The interpreter stands for a complete environment: without it an interrupted installation starts again.
+        try:
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], stdout=sys.stderr, check=True)
+        except BaseException:
+            python.unlink()
+            raise
+    os.execv(python, [python, *sys.argv])
+
+
+def timm_worker(arguments):
+    """Trains with timm; for each line "PRECISION STEPS" on standard input it answers with images per second."""
+    import timm  # pylint: disable=import-outside-toplevel
+    import torch  # pylint: disable=import-outside-toplevel
+
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(0)
+    model = timm.create_model(arguments.model).train()
+    _, height, width = model.default_cfg["input_size"]
+    images = torch.randn(arguments.batch_size, 3, height, width)
+    targets = torch.randint(model.num_classes, (arguments.batch_size,))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
+    criterion = torch.nn.CrossEntropyLoss()
+
+    def train(precision, steps):
+        for _ in range(steps):
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+                loss = criterion(model(images), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+
+    for precision in arguments.precision:
+        train(precision, WARM_UP_STEPS)
+    for line in sys.stdin:
+        precision, steps = line.split()
+        begin = time.perf_counter()
+        train(precision, int(steps))
+        print(arguments.batch_size * int(steps) / (time.perf_counter() - begin), flush=True)
+
+
+class Timm:
+    """The worker above, in a process of its own."""
+
+    def __init__(self):
+        command = [sys.executable, *sys.argv, "--timm-worker"]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def measure(self, precision, steps):
+        print(precision, steps, file=self.process.stdin, flush=True)
+        answer = self.process.stdout.readline()
+        if not answer:
+            sys.exit("compare_timm: timm's side ended; what stands above says why")
+        return float(answer)
+
+
+def measure_graticule(arguments, precision):
+    command = [
+        ROOT / "graticule",
+        "bench",
+        ROOT / "configs" / "models" / f"{arguments.model}.textproto",
+        f"--batch-size={arguments.batch_size}",
+        f"--steps={arguments.steps}",
+        f"--precision={precision}",
+        f"--set=trainer.threads={arguments.threads}",
+        "--json",
+    ]
+    result = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if result.returncode:
+        sys.exit("compare_timm: Graticule's side failed; what stands above says why")
+    return json.loads(result.stdout)["train"]["images_per_second"]
+
+
+def main():
+    arguments = parse_arguments()
+    enter(arguments.venv)
+    if arguments.timm_worker:
+        timm_worker(arguments)
+        return
+
+    print(
+        f"{arguments.model}, batch {arguments.batch_size}, {arguments.threads} threads, "
+        f"{arguments.steps} steps a measurement"
+    )
+    timm = Timm()
+    # Not measured: it may have to build the program, and brings both sides' files into memory.
+    measure_graticule(arguments, arguments.precision[0])
+    timm.measure(arguments.precision[0], 1)
+    for precision in arguments.precision:
+        print(f"\n{precision}   timm    graticule   ratio   (images per second)")
+        pairs = []
+        for _ in range(arguments.rounds):
+            pairs.append((timm.measure(precision, arguments.steps), measure_graticule(arguments, precision)))
+            theirs, ours = pairs[-1]
+            print(f"     {theirs:7.2f}   {ours:7.2f}    {ours / theirs:6.3f}", flush=True)
+        medians = [statistics.median(side) for side in zip(*pairs)]
+        ratio = statistics.median(ours / theirs for theirs, ours in pairs)
+        print(f"{precision} median: timm {medians[0]:.2f}, graticule {medians[1]:.2f}; ratio of pairs {ratio:.3f}")
+
+
+if __name__ == "__main__":
+    main()
