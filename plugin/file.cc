@@ -84,6 +84,22 @@ absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes
   return SyncFolder(std::filesystem::path(path).parent_path());
 }
 
+absl::StatusOr<Appender> Appender::Open(const std::string& path) {
+  std::FILE* file = std::fopen(path.c_str(), "ae");
+  if (file == nullptr) return ErrnoStatus("write", path);
+  return Appender(path, file);
+}
+
+absl::Status Appender::Write(std::string_view bytes) {
+  if (std::fwrite(bytes.data(), 1, bytes.size(), file_.get()) != bytes.size()) return ErrnoStatus("write", path_);
+  return absl::OkStatus();
+}
+
+absl::Status Appender::Flush() {
+  if (std::fflush(file_.get()) != 0) return ErrnoStatus("write", path_);
+  return absl::OkStatus();
+}
+
 absl::Status SyncFolder(const std::string& path) {
   const std::string name = path.empty() ? "." : path;
   Descriptor folder(open(name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

@@ -2,6 +2,8 @@
 #ifndef GRATICULE_PLUGIN_FILE_H_
 #define GRATICULE_PLUGIN_FILE_H_
 
+#include <cstdio>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -17,6 +19,26 @@ absl::Status WriteFile(const std::string& path, std::string_view bytes);
 
 // As WriteFile, but readers see the old file or the new one, never a part, and an error leaves the old one.
 absl::Status WriteFileAtomically(const std::string& path, std::string_view bytes);
+
+// A file that grows, such as a log.
+class Appender {
+ public:
+  // Creates `path` if need be.
+  static absl::StatusOr<Appender> Open(const std::string& path);
+
+  absl::Status Write(std::string_view bytes);
+  // Hands everything written to the system. A full disk may show only here.
+  absl::Status Flush();
+
+ private:
+  struct Close {
+    void operator()(std::FILE* file) const { std::fclose(file); }
+  };
+  Appender(const std::string& path, std::FILE* file) : path_(path), file_(file) {}
+
+  std::string path_;
+  std::unique_ptr<std::FILE, Close> file_;
+};
 
 // Makes the entries of a folder (new names, renames) durable.
 absl::Status SyncFolder(const std::string& path);

@@ -44,5 +44,23 @@ TEST(FileTest, FailedReplacementKeepsTheOldFile) {
   EXPECT_EQ(*ReadFile(path), "old");
 }
 
+TEST(FileTest, AppenderGoesOnWhereTheFileEnds) {
+  const std::string path = testing::TempDir() + "/file_test_log";
+  ASSERT_TRUE(WriteFile(path, "one\n").ok());
+  auto appender = Appender::Open(path);
+  ASSERT_TRUE(appender.ok()) << appender.status();
+  ASSERT_TRUE(appender->Write("two\n").ok());
+  ASSERT_TRUE(appender->Flush().ok());
+  EXPECT_EQ(*ReadFile(path), "one\ntwo\n");
+}
+
+TEST(FileTest, AppenderReportsAFullDisk) {
+  auto appender = Appender::Open("/dev/full");
+  ASSERT_TRUE(appender.ok()) << appender.status();
+  EXPECT_TRUE(appender->Write("x").ok());
+  EXPECT_THAT(std::string(appender->Flush().message()), HasSubstr("cannot write '/dev/full': No space left"));
+  EXPECT_TRUE(absl::IsNotFound(Appender::Open(testing::TempDir() + "/no/such/file").status()));
+}
+
 }  // namespace
 }  // namespace graticule
