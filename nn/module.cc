@@ -1,5 +1,6 @@
 #include "nn/module.h"
 
+#include <algorithm>
 #include <cmath>
 #include <functional>
 #include <string>
@@ -123,7 +124,8 @@ at::Tensor TruncNormal(at::Tensor tensor, double std) {
   return InPlace(std::move(tensor), [&](at::Tensor& t) {
     // The inverse of the cumulative distribution, evaluated on uniform numbers between those of the two bounds.
     const double bound = 2.0;
-    const double high = std::erf(bound / (std * std::sqrt(2.0)));
+    // Less than 1 in single precision, where erfinv is infinite: a weight at the bound, far out of a small std.
+    const double high = std::min(std::erf(bound / (std * std::sqrt(2.0))), 1 - 0x1p-24);
     t.uniform_(-high, high);
     t.erfinv_();
     t.mul_(std * std::sqrt(2.0));

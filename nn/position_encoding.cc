@@ -11,9 +11,6 @@ namespace graticule {
 namespace {
 
 constexpr double kTemperature = 10000;
-// A class token and a distillation token.
-constexpr int64_t kMostPrefixTokens = 2;
-
 // Entry (patch at row y and column x, channel i) of the 2-D tables.
 double Sinusoid2d(PositionEncoding::Kind kind, int64_t y, int64_t x, int64_t i, int64_t width) {
   const int64_t quarter = width / 4;
@@ -93,7 +90,6 @@ at::Tensor ResizePositionTable(const at::Tensor& table, int64_t prefix_tokens, S
 
 at::Tensor AdaptPositionTable(const at::Tensor& loaded, int64_t prefix_tokens, Size2d to, int64_t width) {
   if (loaded.dim() != 3 || loaded.size(0) != 1 || loaded.size(2) != width) return at::Tensor();
-  // Its own prefix, shortest first, and the rows that this leaves for its grid.
   const auto adapt = [&](int64_t prefix, Size2d from) {
     const at::Tensor kept =
         prefix == prefix_tokens
@@ -101,10 +97,12 @@ at::Tensor AdaptPositionTable(const at::Tensor& loaded, int64_t prefix_tokens, S
             : at::cat({loaded.narrow(1, 0, prefix_tokens), loaded.narrow(1, prefix, from.area())}, 1);
     return ResizePositionTable(kept, prefix_tokens, from, to);
   };
-  for (int64_t prefix = prefix_tokens; prefix <= kMostPrefixTokens; ++prefix) {
+  // A class token too many is likelier than a square grid that happens to have as many rows; a distillation token
+  // isn't.
+  for (int64_t prefix = prefix_tokens; prefix <= 1; ++prefix) {
     if (loaded.size(1) - prefix == to.area()) return adapt(prefix, to);
   }
-  for (int64_t prefix = prefix_tokens; prefix <= kMostPrefixTokens; ++prefix) {
+  for (int64_t prefix = prefix_tokens; prefix <= 2; ++prefix) {
     const int64_t side = loaded.size(1) > prefix ? SquareSide(loaded.size(1) - prefix) : 0;
     if (side > 0) return adapt(prefix, {side, side});
   }

@@ -24,9 +24,9 @@ bool IsTrained(PositionEncoding::Kind kind);
 // as they are. Same result as timm's resample_abs_pos_embed.
 at::Tensor ResizePositionTable(const at::Tensor& table, int64_t prefix_tokens, Size2d from, Size2d to);
 
-// A table from a checkpoint [1,T',D] made to fit `prefix_tokens` + h·w tokens. Prefix tokens that it has too many of
-// are dropped from the end of its prefix; its grid is `to` where the sizes allow that, else square. Undefined where
-// neither fits, or the width differs.
+// A table from a checkpoint [1,T',D] made to fit `prefix_tokens` + h·w tokens. Its own prefix may be longer, by a class
+// token or a distillation token: rows are dropped from the prefix's end. Its grid is `to` where the sizes allow that,
+// else square. Undefined where neither fits, or the width differs.
 at::Tensor AdaptPositionTable(const at::Tensor& loaded, int64_t prefix_tokens, Size2d to, int64_t width);
 
 }  // namespace graticule
