@@ -12,9 +12,9 @@ TEST(CommentsTest, StandByFullName) {
   EXPECT_EQ(CommentOf("graticule.comments_test.Outer.Inner"), "An inner message.");
   EXPECT_EQ(CommentOf("graticule.comments_test.Outer.Inner.width"), "Its width.");
   EXPECT_EQ(CommentOf("graticule.comments_test.Outer.Choice"), "A choice.");
-  EXPECT_EQ(CommentOf("graticule.comments_test.Outer.Choice.NONE"), "None of them.");
+  EXPECT_EQ(CommentOf("graticule.comments_test.Outer.NONE"), "None of them.");
   EXPECT_EQ(CommentOf("graticule.comments_test.Top"), "At the top.");
-  EXPECT_EQ(CommentOf("graticule.comments_test.Top.ZERO"), "Zero.");
+  EXPECT_EQ(CommentOf("graticule.comments_test.ZERO"), "Zero.");
 }
 
 TEST(CommentsTest, AreEmptyWhereNothingIsSaid) {

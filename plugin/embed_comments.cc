@@ -1,12 +1,13 @@
 // Writes a .cc that registers the comments of .proto files (plugin/comments.h); plugin.bzl runs it:
 //   embed_comments DESCRIPTOR_SET OUTPUT.cc
-// The set comes from protoc --include_source_info.
+// The set comes from protoc --include_imports --include_source_info.
 #include <fstream>
 #include <iostream>
 #include <string>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/strip.h"
@@ -28,36 +29,31 @@ std::string Join(const std::string& scope, const std::string& name) {
 // such as a field's number or an import.
 std::string FullName(const FileDescriptorProto& file, const SourceCodeInfo::Location& location) {
   const auto& path = location.path();
-  std::string name = file.package();
+  std::string scope = file.package();
   const DescriptorProto* message = nullptr;
-  const EnumDescriptorProto* enumeration = nullptr;
-  if (path.empty() || path.size() % 2 != 0) return "";
-  for (int i = 0; i < path.size(); i += 2) {
+  for (int i = 0; i + 1 < path.size(); i += 2) {
     const int tag = path[i], index = path[i + 1];
-    if (enumeration != nullptr) {
-      if (tag != EnumDescriptorProto::kValueFieldNumber) return "";
-      return Join(name, enumeration->value(index).name());
-    }
-    if (message == nullptr) {
-      if (tag == FileDescriptorProto::kMessageTypeFieldNumber) {
-        message = &file.message_type(index);
-      } else if (tag == FileDescriptorProto::kEnumTypeFieldNumber) {
-        enumeration = &file.enum_type(index);
-      } else {
-        return "";
-      }
-    } else if (tag == DescriptorProto::kNestedTypeFieldNumber) {
-      message = &message->nested_type(index);
-    } else if (tag == DescriptorProto::kEnumTypeFieldNumber) {
-      enumeration = &message->enum_type(index);
-    } else if (tag == DescriptorProto::kFieldFieldNumber) {
-      return i + 2 == path.size() ? Join(name, message->field(index).name()) : "";
+    const int left = path.size() - i - 2;
+    const bool is_message = message == nullptr ? tag == FileDescriptorProto::kMessageTypeFieldNumber
+                                               : tag == DescriptorProto::kNestedTypeFieldNumber;
+    const bool is_enum = message == nullptr ? tag == FileDescriptorProto::kEnumTypeFieldNumber
+                                            : tag == DescriptorProto::kEnumTypeFieldNumber;
+    if (is_message) {
+      message = message == nullptr ? &file.message_type(index) : &message->nested_type(index);
+      scope = Join(scope, message->name());
+      if (left == 0) return scope;
+    } else if (is_enum) {
+      const EnumDescriptorProto& type = message == nullptr ? file.enum_type(index) : message->enum_type(index);
+      if (left == 0) return Join(scope, type.name());
+      // Values are named beside their enum, not in it.
+      const bool is_value = left == 2 && path[i + 2] == EnumDescriptorProto::kValueFieldNumber;
+      return is_value ? Join(scope, type.value(path[i + 3]).name()) : "";
     } else {
-      return "";
+      const bool is_field = message != nullptr && tag == DescriptorProto::kFieldFieldNumber && left == 0;
+      return is_field ? Join(scope, message->field(index).name()) : "";
     }
-    name = Join(name, enumeration != nullptr ? enumeration->name() : message->name());
   }
-  return name;
+  return "";
 }
 
 // " First line.\n Second.\n" without the space after the slashes and the last line break.
@@ -83,6 +79,7 @@ int main(int argc, char** argv) {
   std::ofstream output(argv[2]);
   output << "#include \"plugin/comments.h\"\n\nnamespace {\n\nconst graticule::internal::FileComments kComments{\n";
   for (const FileDescriptorProto& file : files.file()) {
+    if (absl::StartsWith(file.name(), "google/protobuf/")) continue;
     for (const SourceCodeInfo::Location& location : file.source_code_info().location()) {
       const std::string comment = Tidy(location.leading_comments() + location.trailing_comments());
       const std::string name = FullName(file, location);

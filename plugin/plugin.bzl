@@ -6,6 +6,7 @@ def _proto_comments_impl(ctx):
     # A descriptor set of our own: proto_library's has comments only under a flag, which another repository may not set.
     descriptors = ctx.actions.declare_file(ctx.label.name + ".binpb")
     arguments = ctx.actions.args()
+    arguments.add("--include_imports")
     arguments.add("--include_source_info")
     arguments.add_all(proto.transitive_proto_path, format_each = "--proto_path=%s")
     arguments.add(descriptors, format = "--descriptor_set_out=%s")
@@ -29,7 +30,7 @@ def _proto_comments_impl(ctx):
 
 _proto_comments = rule(
     implementation = _proto_comments_impl,
-    doc = "Writes a .cc that registers the comments of a proto_library (plugin/comments.h).",
+    doc = "Writes a .cc that registers the comments of a proto_library and of its imports (plugin/comments.h).",
     attrs = {
         "proto": attr.label(mandatory = True, providers = [ProtoInfo]),
         "_protoc": attr.label(
@@ -46,7 +47,8 @@ _proto_comments = rule(
 )
 
 def documented_proto_library(name, srcs, deps = [], visibility = None):
-    """Declares NAME_proto, NAME_cc_proto and NAME_comments, which makes the protos' comments known at run time.
+    """Declares NAME_proto, NAME_cc_proto and NAME_comments, which makes their comments and those of what they
+    import known at run time.
 
     Args:
       name: what the three are called before their endings.
