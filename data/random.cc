@@ -1,5 +1,6 @@
 #include "data/random.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "plugin/logging.h"
@@ -9,6 +10,9 @@ namespace {
 
 // SplitMix64 (Steele, Lea and Flood 2014): the increment, 2^64 over the golden ratio, and the finaliser.
 constexpr uint64_t kIncrement = 0x9e3779b97f4a7c15;
+
+// Of a Permutation.
+constexpr int kMinHalfBits = 4;
 
 uint64_t Mix(uint64_t x) {
   x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9;
@@ -37,9 +41,9 @@ int64_t Draws::Below(int64_t n) {
 Permutation::Permutation(int64_t size, std::initializer_list<uint64_t> key) : size_(size) {
   CHECK_GE(size, 0);
   // The least even number of bits that holds every position: less than 4·size values, so a walk takes under 4 steps on
-  // average.
+  // average. Halves of one or two bits would mix badly, so small sizes walk further.
   const int bits = size > 1 ? std::bit_width(size_ - 1) : 0;
-  half_bits_ = (bits + 1) / 2;
+  half_bits_ = std::max(kMinHalfBits, (bits + 1) / 2);
   Draws draws(key);
   for (uint64_t& round_key : keys_) round_key = draws();
 }

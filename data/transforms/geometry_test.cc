@@ -1,0 +1,114 @@
+#include "data/transforms/geometry.h"
+
+#include <stdexcept>
+
+#include "data/transforms/test_images.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace graticule {
+namespace {
+
+using ::testing::HasSubstr;
+
+TEST(CropTest, TakesTheBox) {
+  const Image crop = Crop(CoordinateImage(5, 6), {1, 2, {3, 4}});
+  ASSERT_EQ(crop.pixels.size(), 3u * 3 * 4);
+  for (int64_t y = 0; y < 3; ++y) {
+    for (int64_t x = 0; x < 4; ++x) {
+      EXPECT_EQ(crop.pixels[3 * (4 * y + x)], y + 1);
+      EXPECT_EQ(crop.pixels[3 * (4 * y + x) + 1], x + 2);
+    }
+  }
+}
+
+TEST(PadTest, SurroundsWithBlack) {
+  const Image image = CoordinateImage(4, 3);
+  const Image padded = Pad(image, 1, 2, 3, 4);
+  EXPECT_EQ(padded.height, 7);
+  EXPECT_EQ(padded.width, 10);
+  EXPECT_EQ(Crop(padded, {1, 3, {4, 3}}), image);
+  int64_t sevens = 0;
+  for (const uint8_t value : padded.pixels) sevens += value == 7;
+  EXPECT_EQ(sevens, 4 * 3);
+}
+
+struct ResampleCase {
+  const char* name;
+  Box box;
+  Size2d size;
+};
+
+class ResampleTest : public ::testing::TestWithParam<ResampleCase> {};
+
+// Pillow computes in fixed point too, but with other precisions: one level is rounding.
+TEST_P(ResampleTest, IsPillows) {
+  const auto& [name, box, size] = GetParam();
+  const Image picture = TestImage("picture");
+  EXPECT_LE(MaxDifference(ResizedCrop(picture, box, size, BILINEAR), TestImage(std::string("bilinear_") + name)), 1);
+  EXPECT_LE(MaxDifference(ResizedCrop(picture, box, size, BICUBIC), TestImage(std::string("bicubic_") + name)), 1);
+  EXPECT_EQ(ResizedCrop(picture, box, size, INTERPOLATION_UNSPECIFIED), ResizedCrop(picture, box, size, BICUBIC));
+}
+
+constexpr Size2d kPicture{61, 97};
+INSTANTIATE_TEST_SUITE_P(Sizes, ResampleTest,
+                         ::testing::Values(ResampleCase{"32x32", {0, 0, kPicture}, {32, 32}},
+                                           ResampleCase{"20x97", {0, 0, kPicture}, {20, 97}},
+                                           ResampleCase{"61x11", {0, 0, kPicture}, {61, 11}},
+                                           ResampleCase{"90x140", {0, 0, kPicture}, {90, 140}},
+                                           ResampleCase{"45x60", {0, 0, kPicture}, {45, 60}},
+                                           ResampleCase{"window_24x32", {11, 23, {37, 41}}, {24, 32}}));
+
+TEST(ResizedCropTest, OfTheSameSizeIsTheCrop) {
+  const Image picture = TestImage("picture");
+  const Box box{3, 5, {20, 30}};
+  EXPECT_EQ(ResizedCrop(picture, box, box.size, BICUBIC), Crop(picture, box));
+}
+
+TEST(ResizedCropTest, WholeRowsNeedNoCopyAndGiveTheSame) {
+  const Image picture = TestImage("picture");
+  const Box rows{13, 0, {30, kPicture.width}};
+  const Image cut = Crop(picture, rows);
+  EXPECT_EQ(ResizedCrop(picture, rows, {16, 24}, BILINEAR), ResizedCrop(cut, {0, 0, rows.size}, {16, 24}, BILINEAR));
+}
+
+TEST(ResizedCropTest, WorksOnSinglePixelsRowsAndColumns) {
+  const Image pixel{1, 1, {10, 200, 30}};
+  const Image grown = ResizedCrop(pixel, {0, 0, {1, 1}}, {3, 2}, BICUBIC);
+  ASSERT_EQ(grown.pixels.size(), 18u);
+  for (size_t i = 0; i < grown.pixels.size(); ++i) EXPECT_EQ(grown.pixels[i], pixel.pixels[i % 3]);
+  const Image row = CoordinateImage(1, 9);
+  EXPECT_EQ(ResizedCrop(row, {0, 0, {1, 9}}, {1, 3}, BILINEAR).pixels[4], 4);
+  EXPECT_EQ(ResizedCrop(CoordinateImage(9, 1), {0, 0, {9, 1}}, {3, 1}, BILINEAR).pixels[3], 4);
+}
+
+TEST(ResizedCropTest, RefusesAHugeResult) {
+  const Image thin = CoordinateImage(1, 200);
+  EXPECT_THROW(ResizedCrop(thin, {0, 0, {1, 200}}, {2000, 400000}, BICUBIC), std::exception);
+}
+
+Size2d FromField(std::initializer_list<int32_t> values, FieldErrors& errors) {
+  return SizeFromField(google::protobuf::RepeatedField<int32_t>(values.begin(), values.end()), "size", {7, 8}, errors);
+}
+
+TEST(SizeFromFieldTest, TakesNoneOneOrTwo) {
+  FieldErrors errors;
+  EXPECT_EQ(FromField({}, errors), (Size2d{7, 8}));
+  EXPECT_EQ(FromField({5}, errors), (Size2d{5, 5}));
+  EXPECT_EQ(FromField({5, 6}, errors), (Size2d{5, 6}));
+  EXPECT_TRUE(errors.empty());
+}
+
+TEST(SizeFromFieldTest, NamesWhatItFound) {
+  FieldErrors errors;
+  FromField({5, 6, 7}, errors);
+  FromField({0}, errors);
+  FromField({4, -1}, errors);
+  ASSERT_EQ(errors.errors().size(), 3u);
+  EXPECT_EQ(errors.errors()[0].path, "size");
+  EXPECT_THAT(errors.errors()[0].message, HasSubstr("found [5, 6, 7]"));
+  EXPECT_THAT(errors.errors()[2].message, HasSubstr("found [4, -1]"));
+}
+
+}  // namespace
+}  // namespace graticule

@@ -1,0 +1,91 @@
+#include "data/transforms/resize/resize.h"
+
+#include "data/transforms/test_images.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace graticule {
+namespace {
+
+using ::testing::HasSubstr;
+
+Resize Config(int32_t size, Interpolation interpolation) {
+  Resize config;
+  if (size > 0) config.add_size(size);
+  config.set_interpolation(interpolation);
+  return config;
+}
+
+Image Transposed(const Image& image) {
+  Image result{image.width, image.height, {}};
+  for (int64_t y = 0; y < result.height; ++y) {
+    for (int64_t x = 0; x < result.width; ++x) {
+      const auto pixel = image.pixels.begin() + 3 * (x * image.width + y);
+      result.pixels.insert(result.pixels.end(), pixel, pixel + 3);
+    }
+  }
+  return result;
+}
+
+TEST(ResizeTest, IsTorchvisionsOnPillow) {
+  const Image picture = TestImage("picture");
+  for (const auto& [name, interpolation] : {std::pair{"bilinear", BILINEAR}, std::pair{"bicubic", BICUBIC}}) {
+    const auto resize = MakeTransform(Config(36, interpolation));
+    ASSERT_TRUE(resize.ok()) << resize.status();
+    EXPECT_LE(MaxDifference(Transformed(**resize, picture), TestImage(std::string(name) + "_shorter_36")), 1);
+    EXPECT_LE(
+        MaxDifference(Transformed(**resize, Transposed(picture)), TestImage(std::string(name) + "_tall_shorter_36")),
+        1);
+  }
+}
+
+TEST(ResizeTest, DefaultsToTheImageSizeOverTheCropShareAndBicubic) {
+  // 32 / 0.875 = 36.57, rounded down.
+  EXPECT_EQ(Transformed(**MakeTransform(Resize()), TestImage("picture")),
+            Transformed(**MakeTransform(Config(36, BICUBIC)), TestImage("picture")));
+  Resize whole;
+  whole.set_crop_pct(1);
+  EXPECT_EQ(Transformed(**MakeTransform(whole), TestImage("picture")).height, 32);
+  // 224 / 0.875 and 256, the classic evaluation.
+  EXPECT_EQ(Transformed(**MakeTransform(Resize(), {224, 224}), CoordinateImage(375, 500)).height, 256);
+}
+
+TEST(ResizeTest, LeavesAnImageOfTheSizeAlone) {
+  const Image image = CoordinateImage(36, 50);
+  EXPECT_EQ(Transformed(**MakeTransform(Config(36, BILINEAR)), image), image);
+}
+
+TEST(CoveringSizeTest, ShorterSideOfASquareTarget) {
+  EXPECT_EQ(CoveringSize({375, 500}, {256, 256}), (Size2d{256, 341}));  // 341.33
+  EXPECT_EQ(CoveringSize({500, 375}, {256, 256}), (Size2d{341, 256}));
+  EXPECT_EQ(CoveringSize({8, 8}, {256, 256}), (Size2d{256, 256}));
+  EXPECT_EQ(CoveringSize({1, 1000}, {16, 16}), (Size2d{16, 16000}));
+}
+
+TEST(CoveringSizeTest, CoversARectangle) {
+  EXPECT_EQ(CoveringSize({100, 100}, {32, 64}), (Size2d{64, 64}));
+  EXPECT_EQ(CoveringSize({100, 400}, {32, 64}), (Size2d{32, 128}));
+  for (int64_t height = 1; height < 40; ++height) {
+    for (int64_t width = 1; width < 40; ++width) {
+      const Size2d size = CoveringSize({height, width}, {13, 17});
+      EXPECT_GE(size.height, 13);
+      EXPECT_GE(size.width, 17);
+      EXPECT_TRUE(size.height == 13 || size.width == 17);
+    }
+  }
+}
+
+TEST(ResizeTest, RejectsBadConfigs) {
+  Resize config;
+  config.set_crop_pct(0);
+  EXPECT_THAT(ConfigError(config), HasSubstr("crop_pct: must be above 0 and at most 1, found 0"));
+  config.set_crop_pct(1.5);
+  config.add_size(-3);
+  EXPECT_THAT(ConfigError(config), HasSubstr("found 1.5"));
+  EXPECT_THAT(ConfigError(config), HasSubstr("size: must be a height and a width"));
+  config.set_crop_pct(0.9);
+  EXPECT_THAT(ConfigError(config), HasSubstr("crop_pct: has no effect beside size"));
+}
+
+}  // namespace
+}  // namespace graticule
