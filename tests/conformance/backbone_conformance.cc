@@ -1,0 +1,170 @@
+#include <memory>
+#include <set>
+#include <vector>
+
+#include "ATen/Context.h"
+#include "ATen/ops/equal.h"
+#include "ATen/ops/randn.h"
+#include "backbones/backbone.h"
+#include "c10/core/GradMode.h"
+#include "tests/conformance/conformance.h"
+
+namespace graticule {
+namespace {
+
+TokenContract Contract(bool class_token, bool add_to_input, PositionDelivery::Layers layers, int last) {
+  TokenContract contract{.class_token = class_token};
+  contract.delivery.set_add_to_input(add_to_input);
+  contract.delivery.set_layers(layers);
+  contract.delivery.set_first_layer(layers != PositionDelivery::NONE && !add_to_input);
+  if (last >= 0) contract.delivery.set_last(last);
+  return contract;
+}
+
+// The paper's rows: default, average pooling, LaPE, PVG, MPVG.
+std::vector<TokenContract> Contracts() {
+  return {Contract(true, true, PositionDelivery::NONE, -1), Contract(false, true, PositionDelivery::NONE, -1),
+          Contract(true, false, PositionDelivery::HIERARCHICAL, -1),
+          Contract(false, true, PositionDelivery::HIERARCHICAL, -1),
+          Contract(false, true, PositionDelivery::HIERARCHICAL, 0)};
+}
+
+std::vector<Size2d> Sizes() { return {{32, 32}, {32, 64}, {64, 32}, {224, 224}}; }
+
+class BackboneConformance : public testing::TestWithParam<PluginInfo> {
+ protected:
+  // Null where the backbone says that it can't.
+  std::unique_ptr<Backbone> Make(Size2d size, const TokenContract& contract, uint64_t seed = 1) {
+    at::manual_seed(seed);
+    auto backbone = Registry<Backbone>::Create(Example(GetParam()), {.image_size = size, .contract = contract});
+    if (backbone.ok()) return *std::move(backbone);
+    EXPECT_TRUE(IsUserError(backbone.status())) << backbone.status();
+    return nullptr;
+  }
+
+  // The first size and contract that works; every backbone has one.
+  std::unique_ptr<Backbone> MakeAny(uint64_t seed = 1) {
+    for (const Size2d size : Sizes()) {
+      for (const TokenContract& contract : Contracts()) {
+        size_ = size;
+        if (auto backbone = Make(size, contract, seed)) return backbone;
+      }
+    }
+    ADD_FAILURE() << "works with no size and contract";
+    return nullptr;
+  }
+
+  at::Tensor Images(int64_t batch) { return at::randn({batch, 3, size_.height, size_.width}); }
+
+  Size2d size_;
+};
+
+TEST_P(BackboneConformance, TokensHaveTheStatedShapeForEverySizeAndContract) {
+  std::set<bool> class_tokens;
+  int built = 0;
+  for (const Size2d size : Sizes()) {
+    for (const TokenContract& contract : Contracts()) {
+      const auto backbone = Make(size, contract);
+      if (backbone == nullptr) continue;
+      ++built;
+      EXPECT_EQ(backbone->prefix_tokens() > 0, contract.class_token);
+      for (const int64_t batch : {1, 3}) {
+        const TokenMap map = backbone->Forward(at::randn({batch, 3, size.height, size.width}));
+        EXPECT_EQ(map.grid, backbone->grid());
+        EXPECT_EQ(map.prefix_tokens, backbone->prefix_tokens());
+        EXPECT_EQ(map.tokens.sizes(), (std::vector<int64_t>{batch, map.prefix_tokens + map.grid.area(), backbone->width()}));
+        EXPECT_TRUE(map.tokens.isfinite().all().item<bool>());
+        if (map.position.defined()) {
+          EXPECT_EQ(map.position.size(0), 1);
+          EXPECT_EQ(map.position.dim(), 3);
+        }
+      }
+    }
+  }
+  EXPECT_GT(built, 0);
+}
+
+TEST_P(BackboneConformance, EveryParameterGetsAFiniteGradientUnderEveryContract) {
+  for (const TokenContract& contract : Contracts()) {
+    for (const Size2d size : Sizes()) {
+      const auto backbone = Make(size, contract);
+      if (backbone == nullptr) continue;
+      const at::Tensor tokens = backbone->Forward(at::randn({2, 3, size.height, size.width})).tokens;
+      tokens.mul(at::randn(tokens.sizes())).sum().backward();
+      ExpectFiniteGradients(*backbone);
+      break;
+    }
+  }
+}
+
+TEST_P(BackboneConformance, ASeedSettlesWeightsAndForwardPass) {
+  const auto a = MakeAny(7), b = MakeAny(7), c = MakeAny(8);
+  bool differs = false;
+  const auto a_parameters = a->Parameters(), b_parameters = b->Parameters(), c_parameters = c->Parameters();
+  for (size_t i = 0; i < a_parameters.size(); ++i) {
+    EXPECT_TRUE(at::equal(a_parameters[i].tensor, b_parameters[i].tensor)) << a_parameters[i].name;
+    differs |= !at::equal(a_parameters[i].tensor, c_parameters[i].tensor);
+  }
+  EXPECT_TRUE(differs);
+  const at::Tensor images = Images(2);
+  at::manual_seed(3);
+  const at::Tensor first = a->Forward(images).tokens;
+  at::manual_seed(3);
+  EXPECT_TRUE(at::equal(first, b->Forward(images).tokens));
+}
+
+TEST_P(BackboneConformance, EvaluationIsDeterministic) {
+  const auto backbone = MakeAny();
+  backbone->SetTraining(false);
+  const at::Tensor images = Images(2);
+  EXPECT_TRUE(at::equal(backbone->Forward(images).tokens, backbone->Forward(images).tokens));
+}
+
+TEST_P(BackboneConformance, WeightsGoThroughAFile) {
+  c10::NoGradGuard no_grad;
+  const auto a = MakeAny(1), b = MakeAny(2);
+  a->SetTraining(false);
+  b->SetTraining(false);
+  Restore(Save(*a), *b);
+  const at::Tensor images = Images(2);
+  EXPECT_TRUE(at::equal(a->Forward(images).tokens, b->Forward(images).tokens));
+}
+
+TEST_P(BackboneConformance, ParameterNamesAreUnique) {
+  std::set<std::string> names;
+  const auto backbone = MakeAny();
+  for (const NamedParameter& parameter : backbone->Parameters()) {
+    EXPECT_TRUE(names.insert(parameter.name).second) << parameter.name;
+    EXPECT_TRUE(parameter.tensor.dim() > 1 || !parameter.decay) << parameter.name;
+  }
+}
+
+TEST_P(BackboneConformance, RunsOnTheMetaDevice) {
+  const int64_t parameters = MakeAny()->ParameterCount();
+  MetaScope meta;
+  const auto backbone = MakeAny();
+  EXPECT_EQ(backbone->ParameterCount(), parameters);
+  const TokenMap map = backbone->Forward(Images(2).to(at::kMeta));
+  EXPECT_TRUE(map.tokens.is_meta());
+  EXPECT_EQ(map.tokens.size(2), backbone->width());
+}
+
+TEST_P(BackboneConformance, BadConfigsAndSizesAreErrorsNotCrashes) {
+  for (const google::protobuf::Any& config : SpoiltExamples(GetParam())) {
+    for (const TokenContract& contract : Contracts()) {
+      auto backbone = Registry<Backbone>::Create(config, {.image_size = {32, 32}, .contract = contract});
+      if (backbone.ok()) {
+        EXPECT_TRUE((*backbone)->Forward(at::randn({1, 3, 32, 32})).tokens.isfinite().all().item<bool>());
+      } else {
+        EXPECT_TRUE(IsUserError(backbone.status())) << backbone.status();
+      }
+    }
+  }
+  for (const Size2d size : {Size2d{0, 0}, Size2d{1, 1}, Size2d{31, 33}}) Make(size, Contracts()[1]);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BackboneConformance, testing::ValuesIn(RegisteredPlugins("backbone")), TestName);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(BackboneConformance);
+
+}  // namespace
+}  // namespace graticule

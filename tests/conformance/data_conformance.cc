@@ -1,0 +1,156 @@
+#include <png.h>
+
+#include <filesystem>
+#include <memory>
+#include <thread>
+#include <variant>
+#include <vector>
+
+#include "data/datasets/dataset.h"
+#include "data/transforms/transform.h"
+#include "tests/conformance/conformance.h"
+
+namespace graticule {
+namespace {
+
+// Examples of data sets that live on disk say `path: "images"`: a folder of two classes stands there.
+void MakeImages() {
+  std::filesystem::current_path(testing::TempDir());
+  for (const char* split : {"train", "val"}) {
+    for (const char* name : {"circle", "square"}) {
+      const std::string folder = std::string("images/") + split + "/" + name;
+      std::filesystem::create_directories(folder);
+      for (int i = 0; i < 3; ++i) {
+        std::vector<uint8_t> pixels(8 * 6 * 3, 40 * i);
+        png_image image{};
+        image.version = PNG_IMAGE_VERSION;
+        image.width = 6;
+        image.height = 8;
+        image.format = PNG_FORMAT_RGB;
+        ASSERT_TRUE(png_image_write_to_file(&image, (folder + "/" + std::to_string(i) + ".png").c_str(), 0,
+                                            pixels.data(), 0, nullptr));
+      }
+    }
+  }
+}
+
+class DatasetConformance : public testing::TestWithParam<PluginInfo> {
+ protected:
+  void SetUp() override { MakeImages(); }
+  std::unique_ptr<Dataset> Open(Split split) {
+    auto dataset = Registry<Dataset>::Create(Example(GetParam()), {.split = split});
+    EXPECT_TRUE(dataset.ok()) << dataset.status();
+    return dataset.ok() ? *std::move(dataset) : nullptr;
+  }
+};
+
+bool SameSample(const Sample& a, const Sample& b) {
+  return a.image == b.image && a.label == b.label && a.name == b.name;
+}
+
+TEST_P(DatasetConformance, EverySampleIsReadableLabelledAndNamed) {
+  for (const Split split : {Split::kTrain, Split::kVal}) {
+    const auto dataset = Open(split);
+    ASSERT_NE(dataset, nullptr);
+    ASSERT_GT(dataset->size(), 0);
+    ASSERT_GT(dataset->class_names().size(), 0);
+    for (int64_t i = 0; i < dataset->size(); ++i) {
+      const auto sample = dataset->Read(i);
+      ASSERT_TRUE(sample.ok()) << sample.status();
+      EXPECT_GE(sample->label, 0);
+      EXPECT_LT(sample->label, static_cast<int64_t>(dataset->class_names().size()));
+      EXPECT_FALSE(sample->name.empty());
+      if (const Image* image = std::get_if<Image>(&sample->image)) {
+        EXPECT_GT(image->height, 0);
+        EXPECT_EQ(static_cast<int64_t>(image->pixels.size()), image->height * image->width * 3);
+      } else {
+        EXPECT_FALSE(std::get<std::string>(sample->image).empty());
+      }
+    }
+  }
+}
+
+TEST_P(DatasetConformance, SplitsAgreeOnTheClasses) {
+  EXPECT_EQ(Open(Split::kTrain)->class_names(), Open(Split::kVal)->class_names());
+}
+
+TEST_P(DatasetConformance, ReadingIsDeterministicAcrossThreadsAndObjects) {
+  const auto a = Open(Split::kTrain), b = Open(Split::kTrain);
+  ASSERT_EQ(a->size(), b->size());
+  std::vector<std::thread> threads;
+  std::vector<int> differences(4, 0);
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int64_t i = t; i < a->size(); ++i) differences[t] += !SameSample(*a->Read(i), *b->Read(i));
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(differences, std::vector<int>(4, 0));
+}
+
+TEST_P(DatasetConformance, BadConfigsAreErrorsNotCrashes) {
+  for (const google::protobuf::Any& config : SpoiltExamples(GetParam())) {
+    const auto dataset = Registry<Dataset>::Create(config, {});
+    EXPECT_TRUE(dataset.ok() || IsUserError(dataset.status())) << dataset.status();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, DatasetConformance, testing::ValuesIn(RegisteredPlugins("dataset")), TestName);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(DatasetConformance);
+
+Image Gradient(int64_t height, int64_t width) {
+  Image image{.height = height, .width = width};
+  for (int64_t i = 0; i < height * width * 3; ++i) image.pixels.push_back(static_cast<uint8_t>(i * 7));
+  return image;
+}
+
+class TransformConformance : public testing::TestWithParam<PluginInfo> {
+ protected:
+  std::unique_ptr<Transform> Make() {
+    auto transform = Registry<Transform>::Create(Example(GetParam()), {.image_size = {8, 12}});
+    EXPECT_TRUE(transform.ok()) << transform.status();
+    return *std::move(transform);
+  }
+};
+
+TEST_P(TransformConformance, LeavesAWholeImageWhateverItsSize) {
+  const auto transform = Make();
+  for (const auto& [height, width] : {std::pair(1, 1), std::pair(8, 8), std::pair(3, 200), std::pair(90, 5)}) {
+    for (uint64_t key = 0; key < 20; ++key) {
+      Image image = Gradient(height, width);
+      Draws draws({key});
+      transform->Apply(image, draws);
+      EXPECT_GT(image.height, 0);
+      EXPECT_GT(image.width, 0);
+      EXPECT_EQ(static_cast<int64_t>(image.pixels.size()), image.height * image.width * 3);
+    }
+  }
+}
+
+TEST_P(TransformConformance, IsAFunctionOfImageAndDraws) {
+  const auto a = Make(), b = Make();
+  for (uint64_t key = 0; key < 20; ++key) {
+    Image x = Gradient(30, 20), y = x;
+    Draws draws_x({key}), draws_y({key});
+    a->Apply(x, draws_x);
+    b->Apply(y, draws_y);
+    EXPECT_EQ(x, y);
+  }
+}
+
+TEST_P(TransformConformance, BadConfigsAreErrorsNotCrashes) {
+  for (const google::protobuf::Any& config : SpoiltExamples(GetParam())) {
+    const auto transform = Registry<Transform>::Create(config, {.image_size = {8, 12}});
+    EXPECT_TRUE(transform.ok() || IsUserError(transform.status())) << transform.status();
+    if (!transform.ok()) continue;
+    Image image = Gradient(9, 9);
+    Draws draws({1});
+    (*transform)->Apply(image, draws);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, TransformConformance, testing::ValuesIn(RegisteredPlugins("transform")), TestName);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(TransformConformance);
+
+}  // namespace
+}  // namespace graticule

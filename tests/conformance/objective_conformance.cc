@@ -1,0 +1,96 @@
+#include <memory>
+
+#include "ATen/Context.h"
+#include "ATen/ops/cat.h"
+#include "ATen/ops/equal.h"
+#include "ATen/ops/randn.h"
+#include "ATen/ops/randperm.h"
+#include "ATen/ops/stack.h"
+#include "labels/objective.h"
+#include "tests/conformance/conformance.h"
+
+namespace graticule {
+namespace {
+
+constexpr int64_t kWidth = 16;
+
+class ObjectiveConformance : public testing::TestWithParam<PluginInfo> {
+ protected:
+  std::unique_ptr<Objective> Make(Size2d grid, uint64_t seed = 1) {
+    at::manual_seed(seed);
+    auto objective = Registry<Objective>::Create(Example(GetParam()), {.width = kWidth, .grid = grid});
+    EXPECT_TRUE(objective.ok()) << objective.status();
+    return *std::move(objective);
+  }
+};
+
+TEST_P(ObjectiveConformance, LossIsAFiniteNumberOnAnyGrid) {
+  for (const Size2d grid : {Size2d{1, 1}, Size2d{2, 2}, Size2d{3, 5}, Size2d{14, 14}}) {
+    const auto objective = Make(grid);
+    for (const int64_t batch : {1, 3}) {
+      for (const int64_t prefix : {0, 1, 2}) {
+        const TokenMap map{.tokens = at::randn({batch, prefix + grid.area(), kWidth}), .prefix_tokens = prefix, .grid = grid};
+        const ObjectiveOutput output = objective->Forward(map);
+        EXPECT_EQ(output.loss.dim(), 0);
+        EXPECT_TRUE(output.loss.isfinite().item<bool>());
+        const auto metrics = output.metrics.Means();
+        EXPECT_TRUE(metrics.count("loss"));
+        for (const auto& [name, value] : metrics) EXPECT_TRUE(std::isfinite(value)) << name;
+      }
+    }
+  }
+}
+
+TEST_P(ObjectiveConformance, EveryParameterAndEveryPatchGetsAFiniteGradient) {
+  const Size2d grid{3, 4};
+  const auto objective = Make(grid);
+  TokenMap map{.tokens = at::randn({2, 1 + grid.area(), kWidth}), .prefix_tokens = 1, .grid = grid};
+  map.tokens.set_requires_grad(true);
+  objective->Forward(map).loss.backward();
+  ExpectFiniteGradients(*objective);
+  EXPECT_TRUE(map.tokens.grad().isfinite().all().item<bool>());
+  EXPECT_EQ(map.tokens.grad().select(1, 0).abs().sum().item<double>(), 0) << "the class token takes part";
+  EXPECT_GT(map.tokens.grad().abs().sum().item<double>(), 0);
+}
+
+TEST_P(ObjectiveConformance, ReadsVisibleTokensUnderMasking) {
+  const Size2d grid{3, 4};
+  const auto objective = Make(grid);
+  const at::Tensor kept = at::stack({at::randperm(12).narrow(0, 0, 5), at::randperm(12).narrow(0, 0, 5)});
+  const TokenMap map{.tokens = at::randn({2, 5, kWidth}), .grid = grid, .kept = kept};
+  EXPECT_TRUE(objective->Forward(map).loss.isfinite().item<bool>());
+}
+
+TEST_P(ObjectiveConformance, ASeedSettlesWeightsAndLoss) {
+  const Size2d grid{3, 3};
+  const auto a = Make(grid, 5), b = Make(grid, 5);
+  const TokenMap map{.tokens = at::randn({2, 9, kWidth}), .grid = grid};
+  at::manual_seed(1);
+  const at::Tensor first = a->Forward(map).loss;
+  at::manual_seed(1);
+  EXPECT_TRUE(at::equal(first, b->Forward(map).loss));
+}
+
+TEST_P(ObjectiveConformance, WeightsGoThroughAFile) {
+  const Size2d grid{3, 3};
+  const auto a = Make(grid, 1), b = Make(grid, 2);
+  Restore(Save(*a), *b);
+  const TokenMap map{.tokens = at::randn({2, 9, kWidth}), .grid = grid};
+  at::manual_seed(1);
+  const at::Tensor first = a->Forward(map).loss;
+  at::manual_seed(1);
+  EXPECT_TRUE(at::equal(first, b->Forward(map).loss));
+}
+
+TEST_P(ObjectiveConformance, BadConfigsAreErrorsNotCrashes) {
+  for (const google::protobuf::Any& config : SpoiltExamples(GetParam())) {
+    auto objective = Registry<Objective>::Create(config, {.width = kWidth, .grid = {2, 2}});
+    EXPECT_TRUE(objective.ok() || IsUserError(objective.status())) << objective.status();
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, ObjectiveConformance, testing::ValuesIn(RegisteredPlugins("objective")), TestName);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(ObjectiveConformance);
+
+}  // namespace
+}  // namespace graticule

@@ -1,0 +1,35 @@
+// A plugin that the linker drops is missing from the program while its own test passes. This one links as the program does.
+#include <set>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "plugin/registry.h"
+
+namespace graticule {
+namespace {
+
+std::set<std::string> Names(const std::string& kind) {
+  std::set<std::string> names;
+  for (const PluginInfo& info : RegisteredPlugins(kind)) names.insert(info.name);
+  return names;
+}
+
+TEST(LinkTest, TheProgramHasThePluginsOfTheTree) {
+  using ::testing::IsSupersetOf;
+  EXPECT_THAT(Names("backbone"), IsSupersetOf({"graticule.Vit"}));
+  EXPECT_THAT(Names("pooling"),
+              IsSupersetOf({"graticule.Average", "graticule.ClassToken", "graticule.Mpvg", "graticule.Pvg"}));
+  EXPECT_THAT(Names("objective"), IsSupersetOf({"graticule.AbsolutePositionalLabel"}));
+  EXPECT_THAT(Names("task"), IsSupersetOf({"graticule.Classification"}));
+  EXPECT_THAT(Names("dataset"), IsSupersetOf({"graticule.Digits", "graticule.ImageFolder", "graticule.Synthetic"}));
+  EXPECT_THAT(Names("transform"),
+              IsSupersetOf({"graticule.CenterCrop", "graticule.RandomCrop", "graticule.RandomHorizontalFlip",
+                            "graticule.RandomResizedCrop", "graticule.Resize"}));
+  EXPECT_THAT(Names("optimizer"), IsSupersetOf({"graticule.AdamW"}));
+  EXPECT_THAT(Names("schedule"), IsSupersetOf({"graticule.Cosine"}));
+  EXPECT_THAT(Names("sink"), IsSupersetOf({"graticule.Csv", "graticule.TensorBoard"}));
+}
+
+}  // namespace
+}  // namespace graticule
