@@ -10,6 +10,8 @@
 namespace graticule {
 namespace {
 
+using namespace std::string_view_literals;
+
 struct Signature {
   std::string_view bytes;
   size_t offset;
@@ -18,18 +20,18 @@ struct Signature {
 
 // Formats that people have among their images, to be named in an error.
 constexpr Signature kOthers[] = {
-    {"GIF8", 0, "a GIF"},
-    {"WEBP", 8, "a WebP"},
-    {"BM", 0, "a BMP"},
-    {"II*\0", 0, "a TIFF"},
-    {"MM\0*", 0, "a TIFF"},
-    {"ftyp", 4, "an HEIF or AVIF"},
-    {"<?xml", 0, "an XML"},
-    {"<svg", 0, "an SVG"},
-    {"<!DOCTYPE", 0, "an HTML"},
-    {"%PDF", 0, "a PDF"},
-    {"\0\0\0\xcjP", 0, "a JPEG 2000"},
-    {"8BPS", 0, "a Photoshop"},
+    {"GIF8"sv, 0, "a GIF"},
+    {"WEBP"sv, 8, "a WebP"},
+    {"BM"sv, 0, "a BMP"},
+    {"II*\0"sv, 0, "a TIFF"},
+    {"MM\0*"sv, 0, "a TIFF"},
+    {"ftyp"sv, 4, "an HEIF or AVIF"},
+    {"<?xml"sv, 0, "an XML"},
+    {"<svg"sv, 0, "an SVG"},
+    {"<!DOCTYPE"sv, 0, "an HTML"},
+    {"%PDF"sv, 0, "a PDF"},
+    {"\0\0\0\x0cjP"sv, 0, "a JPEG 2000"},
+    {"8BPS"sv, 0, "a Photoshop"},
 };
 
 }  // namespace
