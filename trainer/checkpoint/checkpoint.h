@@ -22,11 +22,11 @@ inline constexpr char kClassNamesKey[] = "class_names";
 
 // The contents of a folder.
 struct Checkpoint {
-  TrainState state;         // state.textproto
-  Safetensors model;        // model.safetensors: the exported model, timm's names
-  Safetensors objectives;   // objectives.safetensors: NAME.parameter; no file where empty
-  Safetensors ema;          // ema.safetensors; no file where empty
-  Safetensors optimizer;    // optimizer.safetensors; no file where empty
+  TrainState state;        // state.textproto
+  Safetensors model;       // model.safetensors: the exported model, timm's names
+  Safetensors objectives;  // objectives.safetensors: NAME.parameter; no file where empty
+  Safetensors ema;         // ema.safetensors, with the model's metadata; no file where empty
+  Safetensors optimizer;   // optimizer.safetensors; no file where empty
 };
 
 // Writes checkpoints/step-000123 under `run_directory`: under a temporary name, every file and folder fsynced, with a
@@ -34,19 +34,21 @@ struct Checkpoint {
 // trace of the new one and does no harm to an older one.
 absl::Status SaveCheckpoint(const std::string& run_directory, const Checkpoint& checkpoint);
 
-// Reads a step folder and verifies its manifest; an error names the file that is missing, cut or changed.
+// Reads a step folder and verifies its manifest. DataLoss names the file that is missing, cut or changed; other errors
+// are those of reading.
 absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& folder);
 
-// The newest whole checkpoint of a run: a damaged one is renamed to step-000123.damaged, `report` is told why, and the
-// one before it is tried. Nothing if there is none.
-absl::StatusOr<std::optional<Checkpoint>> LoadNewestCheckpoint(
-    const std::string& run_directory, const std::function<void(const std::string&)>& report);
+// The newest whole checkpoint of a run: a damaged one is renamed to step-000123.damaged, `report` is told why, the one
+// before it is tried, and `last` points to what was found. Nothing if there is none.
+absl::StatusOr<std::optional<Checkpoint>> LoadNewestCheckpoint(const std::string& run_directory,
+                                                               const std::function<void(const std::string&)>& report);
 
-// Removes all but the newest `keep` step folders, the one of step `best`, and what half-written saves left behind.
+// Removes all but the newest `keep` (at least one) step folders, the one of step `best`, and what half-written saves
+// left behind.
 absl::Status PruneCheckpoints(const std::string& run_directory, int keep, std::optional<int64_t> best);
 
-// Weights for a model: of a run directory (its last checkpoint), a step folder, or a safetensors file. EMA weights where
-// the folder has some and `ema` says so.
+// Weights for a model: of a run directory (its last checkpoint), a step folder, or a safetensors file. EMA weights
+// where the folder has some and `ema` says so. What lies in a step folder is verified by its manifest.
 absl::StatusOr<Safetensors> ReadWeights(const std::string& path, bool ema);
 
 // What became of each tensor when weights were loaded into a model.
@@ -56,8 +58,9 @@ struct LoadReport {
 };
 
 // Copies `weights` into the task's model, by name. Position tables of another grid are adapted; a classifier of another
-// number of classes stays fresh; names that the model lacks are ignored, all said in the report. FailedPrecondition if
-// tensors are missing or their shapes differ otherwise, naming them and both shapes: a checkpoint of another model.
+// number of classes, or none, stays fresh; names that the model lacks are ignored, all said in the report.
+// FailedPrecondition if tensors are missing or their shapes differ otherwise, naming them and both shapes: a checkpoint
+// of another model.
 absl::StatusOr<LoadReport> LoadModelWeights(const Safetensors& weights, Task& task);
 
 }  // namespace graticule

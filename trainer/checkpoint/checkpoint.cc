@@ -1,0 +1,416 @@
+#include "trainer/checkpoint/checkpoint.h"
+
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "c10/core/GradMode.h"
+#include "google/protobuf/io/tokenizer.h"
+#include "google/protobuf/text_format.h"
+#include "plugin/file.h"
+#include "plugin/logging.h"
+#include "plugin/status.h"
+
+namespace graticule {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kManifest[] = "manifest.textproto";
+constexpr char kState[] = "state.textproto";
+constexpr char kModel[] = "model.safetensors";
+constexpr char kEma[] = "ema.safetensors";
+// A folder or link of this ending is half-made or half-removed.
+constexpr char kTemporary[] = ".tmp";
+
+// The tensors of a checkpoint and the files that hold them.
+constexpr std::pair<const char*, Safetensors Checkpoint::*> kTensorFiles[] = {
+    {kModel, &Checkpoint::model},
+    {"objectives.safetensors", &Checkpoint::objectives},
+    {kEma, &Checkpoint::ema},
+    {"optimizer.safetensors", &Checkpoint::optimizer},
+};
+
+std::string CheckpointsFolder(const std::string& run_directory) { return run_directory + "/checkpoints"; }
+
+std::string StepName(int64_t step) { return absl::StrFormat("step-%06d", step); }
+
+std::string Sha256(std::string_view bytes) {
+  unsigned char digest[EVP_MAX_MD_SIZE];
+  unsigned int size = 0;
+  CHECK_EQ(EVP_Digest(bytes.data(), bytes.size(), digest, &size, EVP_sha256(), nullptr), 1);
+  return absl::BytesToHexString({reinterpret_cast<const char*>(digest), size});
+}
+
+// Removes a file, or a folder with all that is in it, if it is there.
+absl::Status Remove(const std::string& path) {
+  std::error_code error;
+  fs::remove_all(path, error);
+  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot remove '", path, "'"));
+  return absl::OkStatus();
+}
+
+absl::Status Rename(const std::string& from, const std::string& to) {
+  if (std::rename(from.c_str(), to.c_str()) != 0) {
+    return ErrnoStatus(absl::StrCat("rename to '", to, "'"), from);
+  }
+  return absl::OkStatus();
+}
+
+bool Exists(const std::string& path) {
+  std::error_code error;
+  return fs::exists(path, error);
+}
+
+// Gives a finished folder its name. One that has the name already is left under `temporary`.
+absl::Status MoveIntoPlace(const std::string& temporary, const std::string& folder) {
+  if (!Exists(folder)) return Rename(temporary, folder);
+  if (renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) == 0) return absl::OkStatus();
+  // Network file systems can't exchange two names.
+  if (errno != EINVAL && errno != ENOSYS) return ErrnoStatus("replace", folder);
+  RETURN_IF_ERROR(Remove(folder));
+  return Rename(temporary, folder);
+}
+
+template <typename Message>
+absl::Status ParseText(const std::string& text, Message& message) {
+  // The parser's own way to report is the program's standard error.
+  class FirstError : public google::protobuf::io::ErrorCollector {
+   public:
+    void AddError(int line, int column, const std::string& what) override {
+      if (message.empty()) message = absl::StrCat("line ", line + 1, ": ", what);
+    }
+    std::string message;
+  } error;
+  google::protobuf::TextFormat::Parser parser;
+  parser.RecordErrorsTo(&error);
+  if (!parser.ParseFromString(text, &message)) return absl::DataLossError(error.message);
+  return absl::OkStatus();
+}
+
+std::string PrintText(const google::protobuf::Message& message) {
+  std::string text;
+  CHECK(google::protobuf::TextFormat::PrintToString(message, &text));
+  return text;
+}
+
+const Manifest::File* FindFile(const Manifest& manifest, std::string_view name) {
+  for (const Manifest::File& file : manifest.files()) {
+    if (file.name() == name) return &file;
+  }
+  return nullptr;
+}
+
+absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
+  const std::string path = folder + "/" + kManifest;
+  const auto text = ReadFile(path);
+  if (absl::IsNotFound(text.status())) {
+    return absl::DataLossError(absl::StrCat("'", folder, "' is no whole checkpoint: it has no ", kManifest));
+  }
+  RETURN_IF_ERROR(text.status());
+  Manifest manifest;
+  RETURN_IF_ERROR(ParseText(*text, manifest), absl::StrCat("'", path, "' is damaged"));
+  // A manifest that was cut after an entry would hide files.
+  std::vector<std::string> names = {kState};
+  for (const auto& [name, member] : kTensorFiles) names.push_back(name);
+  for (const std::string& name : names) {
+    const bool required = name == kState || name == kModel || Exists(folder + "/" + name);
+    if (required && FindFile(manifest, name) == nullptr) {
+      return absl::DataLossError(absl::StrCat("'", path, "' is damaged: it does not list ", name));
+    }
+  }
+  return manifest;
+}
+
+// The bytes of a file that are those that were written.
+absl::StatusOr<std::string> ReadVerified(const std::string& folder, const Manifest::File& file) {
+  const std::string path = folder + "/" + file.name();
+  auto bytes = ReadFile(path);
+  if (absl::IsNotFound(bytes.status())) return absl::DataLossError(absl::StrCat("'", path, "' is missing"));
+  RETURN_IF_ERROR(bytes.status());
+  if (static_cast<int64_t>(bytes->size()) != file.size()) {
+    return absl::DataLossError(
+        absl::StrCat("'", path, "' is damaged: it has ", bytes->size(), " bytes instead of ", file.size()));
+  }
+  if (Sha256(*bytes) != file.sha256()) {
+    return absl::DataLossError(absl::StrCat("'", path,
+                                            "' is damaged: its bytes have changed since it was written "
+                                            "(SHA-256 differs from the manifest's)"));
+  }
+  return bytes;
+}
+
+// Step folders, the newest first, with their steps.
+absl::StatusOr<std::vector<std::pair<int64_t, std::string>>> StepFolders(const std::string& checkpoints) {
+  std::vector<std::pair<int64_t, std::string>> folders;
+  if (!Exists(checkpoints)) return folders;
+  std::error_code error;
+  for (fs::directory_iterator entry(checkpoints, error), end; !error && entry != end; entry.increment(error)) {
+    const std::string name = entry->path().filename();
+    int64_t step;
+    if (name.starts_with("step-") && absl::SimpleAtoi(name.substr(5), &step) && name == StepName(step)) {
+      folders.emplace_back(step, entry->path());
+    }
+  }
+  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot list '", checkpoints, "'"));
+  std::sort(folders.rbegin(), folders.rend());
+  return folders;
+}
+
+// Points checkpoints/last to a step folder, in one step.
+absl::Status SetLast(const std::string& checkpoints, const std::string& name) {
+  const std::string last = checkpoints + "/last";
+  const std::string temporary = last + kTemporary;
+  RETURN_IF_ERROR(Remove(temporary));
+  if (symlink(name.c_str(), temporary.c_str()) != 0) return ErrnoStatus("link", last);
+  RETURN_IF_ERROR(Rename(temporary, last));
+  return SyncFolder(checkpoints);
+}
+
+// All files of a checkpoint, the manifest last, into a folder that is made.
+absl::Status WriteFolder(const std::string& folder, const Checkpoint& checkpoint) {
+  RETURN_IF_ERROR(Remove(folder));
+  std::error_code error;
+  fs::create_directory(folder, error);
+  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make '", folder, "'"));
+  Manifest manifest;
+  const auto write = [&](const std::string& name, const std::string& bytes) {
+    Manifest::File* file = manifest.add_files();
+    file->set_name(name);
+    file->set_size(static_cast<int64_t>(bytes.size()));
+    file->set_sha256(Sha256(bytes));
+    return WriteFile(folder + "/" + name, bytes);
+  };
+  for (const auto& [name, member] : kTensorFiles) {
+    Safetensors contents = checkpoint.*member;
+    if (contents.tensors.empty() && name != std::string_view(kModel)) continue;
+    if (name == std::string_view(kEma))
+      contents.metadata.insert(checkpoint.model.metadata.begin(), checkpoint.model.metadata.end());
+    RETURN_IF_ERROR(write(name, SerializeSafetensors(contents)));
+  }
+  RETURN_IF_ERROR(write(kState, PrintText(checkpoint.state)));
+  RETURN_IF_ERROR(WriteFile(folder + "/" + kManifest, PrintText(manifest)));
+  return SyncFolder(folder);
+}
+
+absl::StatusOr<Safetensors> ReadFolderWeights(const std::string& folder, bool ema) {
+  ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(folder));
+  const Manifest::File* file = ema ? FindFile(manifest, kEma) : nullptr;
+  if (file == nullptr) file = FindFile(manifest, kModel);
+  ASSIGN_OR_RETURN(const std::string bytes, ReadVerified(folder, *file));
+  return ParseSafetensors(bytes);
+}
+
+absl::StatusOr<Safetensors> ReadFileWeights(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
+  // The two formats of torch.save: a zip, and before it bare pickles.
+  if (bytes.starts_with("PK\x03\x04") || bytes.starts_with("\x80\x02") || path.ends_with(".pth") ||
+      path.ends_with(".pt")) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("'", path,
+                     "' is a PyTorch pickle; Graticule reads safetensors. Convert it in Python with "
+                     "safetensors.torch.save_file(state_dict, \"model.safetensors\")"));
+  }
+  // Of a file in a step folder it is known what it should be.
+  const fs::path folder = fs::path(path).parent_path();
+  if (Exists(folder / kManifest)) {
+    ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(folder));
+    if (const Manifest::File* file = FindFile(manifest, fs::path(path).filename().string()); file != nullptr) {
+      RETURN_IF_ERROR(ReadVerified(folder, *file).status());
+    }
+  }
+  ASSIGN_OR_RETURN(Safetensors contents, ParseSafetensors(bytes), absl::StrCat("'", path, "'"));
+  return contents;
+}
+
+std::string ShapeText(const at::Tensor& tensor) { return absl::StrCat("[", absl::StrJoin(tensor.sizes(), ","), "]"); }
+
+// "a, b, c and 5 more"
+std::string FirstFew(const std::vector<std::string>& all) {
+  const size_t shown = std::min<size_t>(all.size(), 3);
+  std::string text = absl::StrJoin(all.begin(), all.begin() + shown, ", ");
+  if (all.size() > shown) absl::StrAppend(&text, " and ", all.size() - shown, " more");
+  return text;
+}
+
+}  // namespace
+
+absl::Status SaveCheckpoint(const std::string& run_directory, const Checkpoint& checkpoint) {
+  const std::string checkpoints = CheckpointsFolder(run_directory);
+  const std::string name = StepName(checkpoint.state.step());
+  const std::string folder = checkpoints + "/" + name;
+  const std::string temporary = folder + kTemporary;
+  const std::string context = absl::StrCat("cannot save the checkpoint of step ", checkpoint.state.step());
+  std::error_code error;
+  fs::create_directories(checkpoints, error);
+  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat(context, ": cannot make '", checkpoints, "'"));
+  RETURN_IF_ERROR(SyncFolder(run_directory), context);
+
+  absl::Status status = WriteFolder(temporary, checkpoint);
+  if (status.ok()) status = MoveIntoPlace(temporary, folder);
+  if (status.ok()) status = SyncFolder(checkpoints);
+  const absl::Status removed = Remove(temporary);
+  RETURN_IF_ERROR(status, context);
+  RETURN_IF_ERROR(removed, context);
+  return Annotate(SetLast(checkpoints, name), context);
+}
+
+absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& folder) {
+  ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(folder));
+  Checkpoint checkpoint;
+  for (const auto& [name, member] : kTensorFiles) {
+    const Manifest::File* file = FindFile(manifest, name);
+    if (file == nullptr) continue;
+    ASSIGN_OR_RETURN(const std::string bytes, ReadVerified(folder, *file));
+    ASSIGN_OR_RETURN(checkpoint.*member, ParseSafetensors(bytes), absl::StrCat("'", folder, "/", name, "'"));
+  }
+  ASSIGN_OR_RETURN(const std::string text, ReadVerified(folder, *FindFile(manifest, kState)));
+  RETURN_IF_ERROR(ParseText(text, checkpoint.state), absl::StrCat("'", folder, "/", kState, "'"));
+  return checkpoint;
+}
+
+absl::StatusOr<std::optional<Checkpoint>> LoadNewestCheckpoint(const std::string& run_directory,
+                                                               const std::function<void(const std::string&)>& report) {
+  const std::string checkpoints = CheckpointsFolder(run_directory);
+  ASSIGN_OR_RETURN(const auto folders, StepFolders(checkpoints));
+  for (const auto& [step, folder] : folders) {
+    auto checkpoint = LoadCheckpoint(folder);
+    if (checkpoint.ok()) {
+      if (folder != folders.front().second) {
+        const absl::Status linked = SetLast(checkpoints, StepName(step));
+        if (!linked.ok()) report(std::string(linked.message()));
+      }
+      return std::optional<Checkpoint>(*std::move(checkpoint));
+    }
+    // Files that can't be read are no proof of damage.
+    if (!absl::IsDataLoss(checkpoint.status())) return checkpoint.status();
+    const std::string aside = folder + ".damaged";
+    absl::Status moved = Remove(aside);
+    if (moved.ok()) moved = Rename(folder, aside);
+    report(absl::StrCat(std::string(checkpoint.status().message()), "; ",
+                        moved.ok() ? absl::StrCat("set aside as '", aside, "'") : std::string(moved.message())));
+  }
+  return std::optional<Checkpoint>();
+}
+
+absl::Status PruneCheckpoints(const std::string& run_directory, int keep, std::optional<int64_t> best) {
+  const std::string checkpoints = CheckpointsFolder(run_directory);
+  ASSIGN_OR_RETURN(const auto folders, StepFolders(checkpoints));
+  for (size_t i = std::max(keep, 1); i < folders.size(); ++i) {
+    const auto& [step, folder] = folders[i];
+    // Under its own name it would look damaged if removing it were cut short.
+    if (step == best) continue;
+    RETURN_IF_ERROR(Remove(folder + kTemporary));
+    RETURN_IF_ERROR(Rename(folder, folder + kTemporary));
+  }
+  if (!Exists(checkpoints)) return absl::OkStatus();
+  std::vector<std::string> leftovers;
+  std::error_code error;
+  for (fs::directory_iterator entry(checkpoints, error), end; !error && entry != end; entry.increment(error)) {
+    if (entry->path().extension() == kTemporary) leftovers.push_back(entry->path());
+  }
+  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot list '", checkpoints, "'"));
+  for (const std::string& path : leftovers) RETURN_IF_ERROR(Remove(path));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Safetensors> ReadWeights(const std::string& path, bool ema) {
+  std::error_code error;
+  const fs::file_status status = fs::status(path, error);
+  if (!fs::exists(status)) {
+    return absl::NotFoundError(absl::StrCat("there is no checkpoint '", path,
+                                            "': expected a run directory, a step folder, or a safetensors file"));
+  }
+  if (!fs::is_directory(status)) return ReadFileWeights(path);
+  if (Exists(path + "/" + kManifest)) return ReadFolderWeights(path, ema);
+  const std::string last = CheckpointsFolder(path) + "/last";
+  if (Exists(last)) return ReadFolderWeights(last, ema);
+  return absl::NotFoundError(absl::StrCat("the folder '", path,
+                                          "' has no checkpoint: neither checkpoints/last, as a run ",
+                                          "directory has it, nor ", kManifest, ", as a step folder has it"));
+}
+
+std::string LoadReport::ToString() const {
+  std::string text = absl::StrCat(loaded.size(), " tensors loaded");
+  if (!adapted.empty()) absl::StrAppend(&text, "; adapted to this model's size: ", FirstFew(adapted));
+  if (!reinitialised.empty()) {
+    absl::StrAppend(&text, "; left fresh, as the checkpoint has other classes: ", FirstFew(reinitialised));
+  }
+  if (!ignored.empty()) absl::StrAppend(&text, "; ignored, as the model has none of this name: ", FirstFew(ignored));
+  return text;
+}
+
+absl::StatusOr<LoadReport> LoadModelWeights(const Safetensors& weights, Task& task) {
+  c10::NoGradGuard no_grad;
+  std::vector<std::pair<std::string, at::Tensor>> model;
+  for (const NamedParameter& parameter : task.ModelParameters()) model.emplace_back(parameter.name, parameter.tensor);
+  for (const NamedBuffer& buffer : task.ModelBuffers()) model.emplace_back(buffer.name, buffer.tensor);
+  std::map<std::string, at::Tensor> given(weights.tensors.begin(), weights.tensors.end());
+
+  const std::vector<std::string> classifier_names = task.ClassifierNames();
+  const std::set<std::string> classifier(classifier_names.begin(), classifier_names.end());
+  const bool fresh_classifier = std::any_of(model.begin(), model.end(), [&](const auto& entry) {
+    const auto found = given.find(entry.first);
+    return classifier.count(entry.first) > 0 && (found == given.end() || found->second.sizes() != entry.second.sizes());
+  });
+
+  LoadReport report;
+  std::vector<std::string> missing, misshapen;
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // into the first, of the second
+  for (const auto& [name, own] : model) {
+    const auto found = given.find(name);
+    const at::Tensor loaded = found == given.end() ? at::Tensor() : found->second;
+    if (found != given.end()) given.erase(found);
+    if (fresh_classifier && classifier.count(name) > 0) {
+      report.reinitialised.push_back(name);
+    } else if (!loaded.defined()) {
+      missing.push_back(name);
+    } else if (loaded.sizes() == own.sizes()) {
+      copies.emplace_back(own, loaded);
+      report.loaded.push_back(name);
+    } else if (const at::Tensor adapted = task.Adapt(name, loaded); adapted.defined()) {
+      CHECK_EQ(adapted.sizes(), own.sizes()) << name;
+      copies.emplace_back(own, adapted);
+      report.adapted.push_back(name);
+    } else {
+      misshapen.push_back(absl::StrCat(name, " is ", ShapeText(loaded), ", not ", ShapeText(own)));
+    }
+  }
+  for (const auto& [name, tensor] : given) report.ignored.push_back(name);
+
+  if (!missing.empty() || !misshapen.empty()) {
+    std::vector<std::string> problems;
+    if (!misshapen.empty()) {
+      problems.push_back(absl::StrCat("the shapes of ", misshapen.size(), " tensors differ: ", FirstFew(misshapen)));
+    }
+    if (!missing.empty()) problems.push_back(absl::StrCat(missing.size(), " tensors are missing: ", FirstFew(missing)));
+    if (!report.ignored.empty()) {
+      problems.push_back(absl::StrCat("it has others: ", FirstFew(report.ignored)));
+    }
+    return absl::FailedPreconditionError(
+        absl::StrCat("a checkpoint of another model: ", absl::StrJoin(problems, "; ")));
+  }
+  for (auto& [own, loaded] : copies) own.copy_(loaded);
+  return report;
+}
+
+}  // namespace graticule

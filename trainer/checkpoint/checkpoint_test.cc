@@ -1,0 +1,487 @@
+#include "trainer/checkpoint/checkpoint.h"
+
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ATen/ops/equal.h"
+#include "ATen/ops/full.h"
+#include "ATen/ops/zeros.h"
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "google/protobuf/text_format.h"
+#include "gtest/gtest.h"
+#include "plugin/file.h"
+
+namespace graticule {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
+
+// Tensors whose values tell the step and the file.
+Safetensors Tensors(const std::string& name, int64_t elements, double value) {
+  Safetensors contents;
+  contents.tensors.emplace_back(name, at::full({elements}, value, at::kFloat));
+  return contents;
+}
+
+Checkpoint NewCheckpoint(int64_t step, int64_t elements = 100) {
+  Checkpoint checkpoint;
+  checkpoint.state.set_step(step);
+  checkpoint.state.set_epoch(2);
+  checkpoint.state.set_seed(7);
+  checkpoint.state.set_best_metric("val/top1");
+  checkpoint.state.set_best_value(97.5);
+  checkpoint.model = Tensors("blocks.0.weight", elements, step);
+  checkpoint.model.metadata["class_names"] = "cat\ndog";
+  checkpoint.objectives = Tensors("apl.head.weight", elements, step + 0.25);
+  checkpoint.ema = Tensors("blocks.0.weight", elements, step + 0.5);
+  checkpoint.optimizer = Tensors("exp_avg.blocks.0.weight", elements, step + 0.75);
+  return checkpoint;
+}
+
+void ExpectEqual(const Safetensors& found, const Safetensors& expected) {
+  ASSERT_EQ(found.tensors.size(), expected.tensors.size());
+  for (const auto& [name, tensor] : expected.tensors) EXPECT_TRUE(at::equal(found.Find(name), tensor)) << name;
+}
+
+void ExpectEqual(const Checkpoint& found, const Checkpoint& expected) {
+  EXPECT_EQ(found.state.SerializeAsString(), expected.state.SerializeAsString());
+  ExpectEqual(found.model, expected.model);
+  ExpectEqual(found.objectives, expected.objectives);
+  ExpectEqual(found.ema, expected.ema);
+  ExpectEqual(found.optimizer, expected.optimizer);
+  EXPECT_EQ(found.model.metadata, expected.model.metadata);
+}
+
+void Overwrite(const std::string& path, const std::string& bytes) { ASSERT_TRUE(WriteFile(path, bytes).ok()); }
+
+class CheckpointTest : public testing::Test {
+ protected:
+  CheckpointTest() : run_(testing::TempDir() + "/" + testing::UnitTest::GetInstance()->current_test_info()->name()) {
+    fs::remove_all(run_);
+    fs::create_directories(run_);
+  }
+
+  void Save(int64_t step) { ASSERT_EQ(SaveCheckpoint(run_, NewCheckpoint(step)), absl::OkStatus()); }
+
+  std::string Folder(const std::string& name) const { return run_ + "/checkpoints/" + name; }
+
+  std::vector<std::string> Names(const std::string& folder) const {
+    std::vector<std::string> names;
+    for (const auto& entry : fs::directory_iterator(folder)) names.push_back(entry.path().filename());
+    return names;
+  }
+
+  // What a run that starts now goes on from.
+  void ExpectNewest(int64_t step) {
+    const auto newest = LoadNewestCheckpoint(run_, [this](const std::string& text) { reports_.push_back(text); });
+    ASSERT_TRUE(newest.ok()) << newest.status();
+    ASSERT_TRUE(newest->has_value());
+    ExpectEqual(**newest, NewCheckpoint(step));
+    EXPECT_EQ(fs::read_symlink(Folder("last")), absl::StrCat("step-00000", step));
+  }
+
+  std::string run_;
+  std::vector<std::string> reports_;
+};
+
+TEST_F(CheckpointTest, WhatIsSavedIsLoaded) {
+  Save(3);
+  EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000003", "last"));
+  EXPECT_THAT(Names(Folder("step-000003")),
+              UnorderedElementsAre("model.safetensors", "objectives.safetensors", "ema.safetensors",
+                                   "optimizer.safetensors", "state.textproto", "manifest.textproto"));
+  const auto loaded = LoadCheckpoint(Folder("step-000003"));
+  ASSERT_TRUE(loaded.ok()) << loaded.status();
+  ExpectEqual(*loaded, NewCheckpoint(3));
+  ExpectNewest(3);
+}
+
+TEST_F(CheckpointTest, EmptyPartsHaveNoFiles) {
+  Checkpoint checkpoint = NewCheckpoint(1);
+  checkpoint.objectives = checkpoint.ema = checkpoint.optimizer = {};
+  ASSERT_TRUE(SaveCheckpoint(run_, checkpoint).ok());
+  EXPECT_THAT(Names(Folder("step-000001")),
+              UnorderedElementsAre("model.safetensors", "state.textproto", "manifest.textproto"));
+  ExpectEqual(*LoadCheckpoint(Folder("step-000001")), checkpoint);
+}
+
+TEST_F(CheckpointTest, ManifestHoldsSizesAndChecksums) {
+  Save(1);
+  Overwrite(Folder("step-000001/state.textproto"), "abc");
+  Manifest manifest;
+  ASSERT_TRUE(
+      google::protobuf::TextFormat::ParseFromString(*ReadFile(Folder("step-000001/manifest.textproto")), &manifest));
+  for (Manifest::File& file : *manifest.mutable_files()) {
+    if (file.name() != "state.textproto") {
+      EXPECT_EQ(file.size(), fs::file_size(Folder("step-000001/" + file.name())));
+      continue;
+    }
+    // "abc" has the sum that FIPS 180-2 gives in its appendix.
+    file.set_size(3);
+    file.set_sha256("ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
+  }
+  std::string text;
+  ASSERT_TRUE(google::protobuf::TextFormat::PrintToString(manifest, &text));
+  Overwrite(Folder("step-000001/manifest.textproto"), text);
+  // It passes the checksum, and then is no state.
+  EXPECT_THAT(std::string(LoadCheckpoint(Folder("step-000001")).status().message()),
+              AllOf(HasSubstr("state.textproto'"), HasSubstr("line 1")));
+}
+
+TEST_F(CheckpointTest, SavingAStepAgainReplacesIt) {
+  Save(1);
+  Checkpoint other = NewCheckpoint(1);
+  other.model = Tensors("blocks.0.weight", 5, 42);
+  ASSERT_TRUE(SaveCheckpoint(run_, other).ok());
+  EXPECT_EQ(LoadCheckpoint(Folder("step-000001"))->model.Find("blocks.0.weight").numel(), 5);
+  EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000001", "last"));
+}
+
+TEST_F(CheckpointTest, NothingIsFoundInAFreshRun) {
+  const auto newest = LoadNewestCheckpoint(run_, [](const std::string& text) { FAIL() << text; });
+  ASSERT_TRUE(newest.ok()) << newest.status();
+  EXPECT_FALSE(newest->has_value());
+}
+
+TEST_F(CheckpointTest, NewestIsByNumberNotByName) {
+  ASSERT_TRUE(SaveCheckpoint(run_, NewCheckpoint(999'999)).ok());
+  ASSERT_TRUE(SaveCheckpoint(run_, NewCheckpoint(1'000'000)).ok());
+  const auto newest = LoadNewestCheckpoint(run_, [](const std::string& text) { FAIL() << text; });
+  EXPECT_EQ((*newest)->state.step(), 1'000'000);
+}
+
+// Cuts, changes and removes each file of the newest in turn: every time it is noticed, and the one before serves.
+TEST_F(CheckpointTest, DamagedOneIsSetAsideAndTheOneBeforeUsed) {
+  Save(1);
+  Save(2);
+  for (const std::string& name : Names(Folder("step-000002"))) {
+    const std::string path = Folder("step-000002/") + name;
+    const std::string whole = *ReadFile(path);
+    std::vector<std::optional<std::string>> damages = {std::nullopt, "", whole.substr(0, whole.size() / 2),
+                                                       whole.substr(0, whole.size() - 2)};
+    for (const size_t at : {size_t{0}, whole.size() / 3, whole.size() / 2, whole.size() - 2}) {
+      damages.push_back(whole);
+      damages.back()->at(at) ^= 1;
+    }
+    for (size_t i = 0; i < damages.size(); ++i) {
+      SCOPED_TRACE(absl::StrCat(name, ", damage ", i));
+      if (damages[i].has_value()) {
+        Overwrite(path, *damages[i]);
+      } else {
+        fs::remove(path);
+      }
+      reports_.clear();
+      const absl::Status status = LoadCheckpoint(Folder("step-000002")).status();
+      EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+      ExpectNewest(1);
+      EXPECT_THAT(reports_,
+                  ElementsAre(AllOf(HasSubstr("step-000002"), HasSubstr("set aside as"), HasSubstr(".damaged"))));
+      if (name != "manifest.textproto") EXPECT_THAT(reports_, ElementsAre(HasSubstr(name)));
+      EXPECT_FALSE(fs::exists(Folder("step-000002")));
+      Save(2);
+    }
+  }
+}
+
+TEST_F(CheckpointTest, UnreadableOneIsNotTakenForDamaged) {
+  Save(1);
+  Save(2);
+  const std::string path = Folder("step-000002/model.safetensors");
+  fs::remove(path);
+  fs::create_directory(path);
+  const auto newest = LoadNewestCheckpoint(run_, [](const std::string& text) { FAIL() << text; });
+  EXPECT_THAT(std::string(newest.status().message()), HasSubstr("Is a directory"));
+  EXPECT_TRUE(fs::exists(Folder("step-000002")));
+}
+
+// What a kill at any point of a save leaves behind.
+TEST_F(CheckpointTest, HalfWrittenSavesAreHarmless) {
+  Save(1);
+  Save(2);
+  fs::copy(Folder("step-000002"), Folder("step-000003.tmp"));
+  Overwrite(Folder("step-000003.tmp/model.safetensors"), "cut");
+  fs::remove(Folder("step-000003.tmp/manifest.textproto"));
+  fs::copy(Folder("step-000001"), Folder("step-000001.tmp"));
+  fs::create_symlink("step-000003", Folder("last.tmp"));
+  ExpectNewest(2);
+  EXPECT_THAT(reports_, IsEmpty());
+  Save(3);
+  ExpectNewest(3);
+  ASSERT_TRUE(PruneCheckpoints(run_, 2, std::nullopt).ok());
+  EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000002", "step-000003", "last"));
+
+  // Killed between the renaming of the folder and the moving of the link.
+  fs::remove(Folder("last"));
+  fs::create_symlink("step-000002", Folder("last"));
+  const auto newest = LoadNewestCheckpoint(run_, [](const std::string& text) { FAIL() << text; });
+  EXPECT_EQ((*newest)->state.step(), 3);
+}
+
+TEST_F(CheckpointTest, FileSizeLimitWhileSavingHarmsNothing) {
+  Save(1);
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit old_limit;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old_limit), 0);
+  rlimit limit = old_limit;
+  limit.rlim_cur = 100'000;
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  const absl::Status status = SaveCheckpoint(run_, NewCheckpoint(2, 1'000'000));
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &old_limit), 0);
+  std::signal(SIGXFSZ, old_handler);
+  EXPECT_THAT(std::string(status.message()), AllOf(HasSubstr("cannot save the checkpoint of step 2"),
+                                                   HasSubstr("model.safetensors"), HasSubstr("File too large")));
+  EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000001", "last"));
+  ExpectNewest(1);
+}
+
+// Makes this process root of a user namespace with a tiny file system at `path`, where the kernel lets users do that.
+bool MountTinyDisk(const std::string& path) {
+  const std::string users = absl::StrCat("0 ", geteuid(), " 1"), groups = absl::StrCat("0 ", getegid(), " 1");
+  return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 && WriteFile("/proc/self/setgroups", "deny").ok() &&
+         WriteFile("/proc/self/uid_map", users).ok() && WriteFile("/proc/self/gid_map", groups).ok() &&
+         mount("tmpfs", path.c_str(), "tmpfs", 0, "size=262144") == 0;
+}
+
+TEST_F(CheckpointTest, FullDiskWhileSavingHarmsNothing) {
+  constexpr int kNotAllowed = 77;
+  const pid_t child = fork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    struct Exit {
+      int code = 1;
+      ~Exit() { _exit(code); }
+    } exit;
+    if (!MountTinyDisk(run_)) {
+      exit.code = kNotAllowed;
+      return;
+    }
+    Save(1);
+    // Room for one more file, but not for all.
+    const absl::Status status = SaveCheckpoint(run_, NewCheckpoint(2, 25'000));
+    EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("No space left on device"));
+    EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000001", "last"));
+    ExpectNewest(1);
+    Save(3);
+    ExpectNewest(3);
+    exit.code = HasFailure() ? 1 : 0;
+    return;
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == kNotAllowed) GTEST_SKIP() << "this machine does not let users mount in a namespace";
+  EXPECT_EQ(WEXITSTATUS(status), 0);
+}
+
+TEST_F(CheckpointTest, FolderThatCannotBeMade) {
+  Overwrite(run_ + "/file", "");
+  const absl::Status status = SaveCheckpoint(run_ + "/file", NewCheckpoint(1));
+  EXPECT_FALSE(status.ok());
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("cannot save the checkpoint of step 1"), HasSubstr("/file/checkpoints")));
+}
+
+TEST_F(CheckpointTest, ReadOnlyFolder) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may write everywhere";
+  Save(1);
+  fs::permissions(run_ + "/checkpoints", fs::perms::owner_read | fs::perms::owner_exec);
+  const absl::Status status = SaveCheckpoint(run_, NewCheckpoint(2));
+  fs::permissions(run_ + "/checkpoints", fs::perms::owner_all);
+  EXPECT_TRUE(absl::IsPermissionDenied(status)) << status;
+  ExpectNewest(1);
+}
+
+TEST_F(CheckpointTest, PruneKeepsTheNewestAndTheBest) {
+  for (int step = 1; step <= 5; ++step) Save(step);
+  fs::create_directory(Folder("step-000009.damaged"));
+  ASSERT_TRUE(PruneCheckpoints(run_, 2, 2).ok());
+  EXPECT_THAT(Names(run_ + "/checkpoints"),
+              UnorderedElementsAre("step-000002", "step-000004", "step-000005", "step-000009.damaged", "last"));
+  ASSERT_TRUE(PruneCheckpoints(run_, 0, std::nullopt).ok());
+  EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000005", "step-000009.damaged", "last"));
+  ExpectNewest(5);
+  EXPECT_TRUE(PruneCheckpoints(run_ + "/none", 2, 2).ok());
+}
+
+TEST_F(CheckpointTest, WeightsComeFromARunAStepFolderOrAFile) {
+  Save(1);
+  Save(2);
+  const auto value = [](const absl::StatusOr<Safetensors>& weights) {
+    EXPECT_TRUE(weights.ok()) << weights.status();
+    EXPECT_EQ(weights->metadata.at("class_names"), "cat\ndog");
+    return weights->Find("blocks.0.weight")[0].item<float>();
+  };
+  EXPECT_EQ(value(ReadWeights(run_, false)), 2);
+  EXPECT_EQ(value(ReadWeights(run_ + "/", true)), 2.5);
+  EXPECT_EQ(value(ReadWeights(Folder("step-000001"), false)), 1);
+  EXPECT_EQ(value(ReadWeights(Folder("step-000001"), true)), 1.5);
+  EXPECT_EQ(value(ReadWeights(Folder("step-000001/model.safetensors"), true)), 1);
+
+  Checkpoint without_ema = NewCheckpoint(3);
+  without_ema.ema = {};
+  ASSERT_TRUE(SaveCheckpoint(run_, without_ema).ok());
+  EXPECT_EQ(value(ReadWeights(run_, true)), 3);
+}
+
+TEST_F(CheckpointTest, WeightsThatCannotBeReadSayWhy) {
+  const auto error = [](const std::string& path) { return std::string(ReadWeights(path, false).status().message()); };
+  EXPECT_THAT(error(run_ + "/none"), AllOf(HasSubstr("there is no checkpoint"), HasSubstr("/none")));
+  EXPECT_THAT(error(run_), HasSubstr("neither checkpoints/last"));
+
+  Save(1);
+  const std::string model = Folder("step-000001/model.safetensors");
+  const std::string whole = *ReadFile(model);
+  std::string flipped = whole;
+  flipped[whole.size() - 5] ^= 4;
+  Overwrite(model, flipped);
+  for (const std::string& path : {run_, Folder("step-000001"), model}) {
+    EXPECT_THAT(error(path), AllOf(HasSubstr("model.safetensors' is damaged"), HasSubstr("have changed"))) << path;
+  }
+  Overwrite(model, whole.substr(0, 300));
+  EXPECT_THAT(error(run_), HasSubstr(absl::StrCat("it has 300 bytes instead of ", whole.size())));
+  // Without a manifest beside it, a cut file still can't pass.
+  Overwrite(run_ + "/alone.safetensors", whole.substr(0, 300));
+  EXPECT_THAT(error(run_ + "/alone.safetensors"), AllOf(HasSubstr("alone.safetensors"), HasSubstr("may be cut")));
+
+  Overwrite(run_ + "/old.bin", "PK\x03\x04 and so on");
+  EXPECT_THAT(error(run_ + "/old.bin"), HasSubstr("PyTorch pickle; Graticule reads safetensors"));
+  Overwrite(run_ + "/old.pth", "anything");
+  EXPECT_THAT(error(run_ + "/old.pth"), HasSubstr("safetensors.torch.save_file"));
+}
+
+// A model of three tensors whose positions adapt to another number of rows.
+class FakeTask : public Task {
+ public:
+  explicit FakeTask(int64_t width = 4, int64_t positions = 3, int64_t classes = 10) {
+    weight_ = RegisterParameter("blocks.0.weight", at::zeros({width, width}));
+    position_ = RegisterParameter("pos_embed", at::zeros({1, positions, width}), {.decay = false});
+    head_weight_ = RegisterParameter("head.weight", at::zeros({classes, width}));
+    head_bias_ = RegisterParameter("head.bias", at::zeros({classes}));
+    mean_ = RegisterBuffer("norm.running_mean", at::zeros({width}));
+    objective_ = RegisterParameter("apl.head.weight", at::zeros({5}));
+  }
+
+  TaskOutput Train(const Batch&, double) override { return {}; }
+  void Evaluate(const Batch&, Metrics&) override {}
+  std::string HeadlineMetric() const override { return "top1"; }
+  std::map<std::string, at::Tensor> Predict(const at::Tensor&, bool) override { return {}; }
+  std::vector<NamedParameter> ModelParameters() const override {
+    std::vector<NamedParameter> parameters = Parameters();
+    parameters.pop_back();
+    return parameters;
+  }
+  std::vector<NamedBuffer> ModelBuffers() const override { return Buffers(); }
+  std::map<std::string, std::vector<NamedParameter>> ObjectiveParameters() const override { return {}; }
+  at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const override {
+    if (name != "pos_embed" || loaded.dim() != 3 || loaded.size(2) != position_.size(2)) return at::Tensor();
+    return loaded.mean(1, true).expand_as(position_);
+  }
+  std::vector<std::string> ClassifierNames() const override { return {"head.weight", "head.bias"}; }
+
+  Safetensors Weights() const {
+    Safetensors weights;
+    for (const NamedParameter& parameter : ModelParameters())
+      weights.tensors.emplace_back(parameter.name, parameter.tensor);
+    for (const NamedBuffer& buffer : Buffers()) weights.tensors.emplace_back(buffer.name, buffer.tensor);
+    return weights;
+  }
+  void Fill(float value) {
+    for (auto& [name, tensor] : Weights().tensors) tensor.detach().fill_(value);
+  }
+
+ private:
+  at::Tensor weight_, position_, head_weight_, head_bias_, mean_, objective_;
+};
+
+float First(const FakeTask& task, const std::string& name) {
+  return task.Weights().Find(name).flatten()[0].item<float>();
+}
+
+TEST(LoadModelWeightsTest, CopiesByName) {
+  FakeTask source, target;
+  source.Fill(3);
+  Safetensors weights = source.Weights();
+  std::swap(weights.tensors.front(), weights.tensors.back());
+  weights.tensors.emplace_back("extra", at::zeros({2}));
+  for (auto& [name, tensor] : weights.tensors) tensor = tensor.detach().to(at::kBFloat16);
+  const auto report = LoadModelWeights(weights, target);
+  ASSERT_TRUE(report.ok()) << report.status();
+  for (const auto& [name, tensor] : target.Weights().tensors) EXPECT_EQ(First(target, name), 3) << name;
+  EXPECT_EQ(target.Weights().Find("pos_embed").scalar_type(), at::kFloat);
+  EXPECT_EQ(report->loaded.size(), 5);
+  EXPECT_THAT(report->ignored, ElementsAre("extra"));
+  EXPECT_EQ(report->ToString(), "5 tensors loaded; ignored, as the model has none of this name: extra");
+}
+
+TEST(LoadModelWeightsTest, PositionsAreAdapted) {
+  FakeTask source(4, 6), target(4, 3);
+  source.Fill(2);
+  const auto report = LoadModelWeights(source.Weights(), target);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_THAT(report->adapted, ElementsAre("pos_embed"));
+  EXPECT_EQ(First(target, "pos_embed"), 2);
+  EXPECT_THAT(report->ToString(), HasSubstr("adapted to this model's size: pos_embed"));
+}
+
+TEST(LoadModelWeightsTest, ClassifierOfOtherClassesStaysFresh) {
+  FakeTask source(4, 3, 1000), target(4, 3, 10);
+  source.Fill(2);
+  const auto report = LoadModelWeights(source.Weights(), target);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_THAT(report->reinitialised, ElementsAre("head.weight", "head.bias"));
+  EXPECT_THAT(report->ignored, IsEmpty());
+  EXPECT_EQ(First(target, "head.weight"), 0);
+  EXPECT_EQ(First(target, "blocks.0.weight"), 2);
+  EXPECT_THAT(report->ToString(), HasSubstr("left fresh"));
+
+  Safetensors headless = source.Weights();
+  std::erase_if(headless.tensors, [](const auto& entry) { return entry.first.starts_with("head."); });
+  EXPECT_THAT(LoadModelWeights(headless, target)->reinitialised, ElementsAre("head.weight", "head.bias"));
+}
+
+TEST(LoadModelWeightsTest, AnotherModelIsRefusedUnchanged) {
+  FakeTask source(8), target(4);
+  source.Fill(2);
+  Safetensors weights = source.Weights();
+  std::erase_if(weights.tensors, [](const auto& entry) { return entry.first == "norm.running_mean"; });
+  weights.tensors.emplace_back("layers.0.weight", at::zeros({1}));
+  const absl::Status status = LoadModelWeights(weights, target).status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(status.message()),
+              AllOf(HasSubstr("another model"), HasSubstr("the shapes of 2 tensors differ"),
+                    HasSubstr("blocks.0.weight is [8,8], not [4,4]"), HasSubstr("pos_embed is [1,3,8], not [1,3,4]"),
+                    HasSubstr("1 tensors are missing: norm.running_mean"), HasSubstr("layers.0.weight")));
+  for (const auto& [name, tensor] : target.Weights().tensors) EXPECT_EQ(First(target, name), 0) << name;
+}
+
+TEST(LoadModelWeightsTest, LongListsAreCut) {
+  Safetensors weights;
+  for (int i = 0; i < 9; ++i) weights.tensors.emplace_back(absl::StrCat("x", i), at::zeros({1}));
+  FakeTask target;
+  EXPECT_THAT(std::string(LoadModelWeights(weights, target).status().message()),
+              AllOf(HasSubstr("3 tensors are missing"), HasSubstr("it has others: x0, x1, x2 and 6 more")));
+}
+
+}  // namespace
+}  // namespace graticule
