@@ -27,9 +27,9 @@ struct LoaderOptions {
   bool drop_last = true;  // of an epoch; false: the last batch may be smaller
   int rank = 0;           // global batch g consists of positions g·(world·batch_size) …, dealt to the ranks in runs
   int world_size = 1;
-  // Share of an epoch's samples that may be broken; each is named in the log, counted, and replaced by the next good
-  // sample of the order (training) or left out (evaluation, where drop_last is false). One more ends the epoch with an
-  // error.
+  // Share of an epoch's samples that may be broken, of this rank's part, rounded up; below 1, as one must be good. Each
+  // is named in the log, counted, and replaced by the next good sample of the order (training) or left out (evaluation,
+  // where drop_last is false). One more ends the epoch with an error.
   double max_broken = 0.001;
 };
 
@@ -46,7 +46,7 @@ class Loader {
   // The next batch, in order; nothing at the end of the epoch; an error once max_broken is passed.
   absl::StatusOr<std::optional<Batch>> Next();
 
-  // Broken samples met since the loader was made.
+  // Different broken samples in the batches that Next() has reached since the loader was made.
   int64_t broken() const;
   // Seconds that Next() has waited for threads since the loader was made.
   double wait_seconds() const;

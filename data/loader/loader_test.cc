@@ -1,8 +1,11 @@
 #include "data/loader/loader.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <set>
@@ -424,6 +427,30 @@ TEST(LoaderTest, ReadsNoFurtherAheadThanItsQueue) {
   ASSERT_TRUE(loader.Next().ok());
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   EXPECT_EQ(dataset.reads, 40);
+}
+
+// Pages that the process holds.
+int64_t ResidentPages() {
+  std::ifstream statm("/proc/self/statm");
+  int64_t size = 0, resident = 0;
+  statm >> size >> resident;
+  return resident;
+}
+
+TEST(LoaderTest, MemoryIsFlatOverEpochs) {
+  const GreyDataset dataset(512);
+  const FunctionTransform grow([](Image& image, Draws&) { image = GreyDataset::Grey(1, {64, 64}); });
+  LoaderOptions options = Options(32);  // 384 KiB a batch, 6 MiB an epoch
+  options.image_size = {64, 64};
+  options.threads = 3;
+  Loader loader(&dataset, {&grow}, options);
+  int64_t before = 0;
+  for (int64_t epoch = 0; epoch < 40; ++epoch) {
+    if (epoch == 10) before = ResidentPages();
+    loader.Start(epoch);
+    Drain(loader);
+  }
+  EXPECT_LT((ResidentPages() - before) * ::sysconf(_SC_PAGESIZE), 8 << 20);
 }
 
 TEST(LoaderTest, WaitingIsCounted) {

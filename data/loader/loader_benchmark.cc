@@ -1,0 +1,152 @@
+// Decoding, transforming and loading, in images a second (items_per_second).
+#include <stdlib.h>
+
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <vector>
+// clang-format off: needs the lines before it
+#include <jpeglib.h>
+// clang-format on
+
+#include "benchmark/benchmark.h"
+#include "data/decode/decode.h"
+#include "data/loader/loader.h"
+#include "google/protobuf/any.pb.h"
+#include "google/protobuf/text_format.h"
+#include "plugin/logging.h"
+#include "plugin/registry.h"
+
+namespace graticule {
+namespace {
+
+// A plugin of a config in text format, such as "[type.googleapis.com/graticule.Digits] {}".
+template <typename T>
+std::unique_ptr<T> Make(const std::string& config, const typename T::Context& context) {
+  google::protobuf::Any any;
+  CHECK(google::protobuf::TextFormat::ParseFromString(config, &any)) << config;
+  absl::StatusOr<std::unique_ptr<T>> plugin = Registry<T>::Create(any, context);
+  CHECK(plugin.ok()) << plugin.status();
+  return std::move(*plugin);
+}
+
+std::unique_ptr<Transform> MakeTransform(const std::string& name, Size2d image_size) {
+  return Make<Transform>("[type.googleapis.com/graticule." + name + "] {}", TransformContext{image_size});
+}
+
+// Of ImageNet's commonest size and of about its bytes a file.
+std::string Photo(int height = 375, int width = 500) {
+  std::vector<uint8_t> pixels;
+  Draws draws({1});
+  for (int y = 0; y < height; ++y) {
+    for (int x = 0; x < width; ++x) {
+      const double wave = 128 + 60 * std::sin(x / 17.0 + y / 29.0) + 40 * std::sin(x * y / 2000.0);
+      for (int c = 0; c < 3; ++c) pixels.push_back(static_cast<uint8_t>(wave + draws.Uniform(-12, 12)));
+    }
+  }
+  jpeg_compress_struct jpeg;
+  jpeg_error_mgr errors;
+  jpeg.err = jpeg_std_error(&errors);
+  jpeg_create_compress(&jpeg);
+  unsigned char* buffer = nullptr;
+  unsigned long size = 0;
+  jpeg_mem_dest(&jpeg, &buffer, &size);
+  jpeg.image_height = height;
+  jpeg.image_width = width;
+  jpeg.input_components = 3;
+  jpeg.in_color_space = JCS_RGB;
+  jpeg_set_defaults(&jpeg);
+  jpeg_set_quality(&jpeg, 90, TRUE);
+  jpeg_start_compress(&jpeg, TRUE);
+  for (int y = 0; y < height; ++y) {
+    JSAMPROW row = pixels.data() + 3 * width * y;
+    jpeg_write_scanlines(&jpeg, &row, 1);
+  }
+  jpeg_finish_compress(&jpeg);
+  const std::string bytes(reinterpret_cast<char*>(buffer), size);
+  jpeg_destroy_compress(&jpeg);
+  free(buffer);
+  return bytes;
+}
+
+void BM_DecodeJpeg(benchmark::State& state) {
+  const std::string photo = Photo();
+  for (auto _ : state) benchmark::DoNotOptimize(DecodeImage(photo)->pixels.data());
+  state.SetItemsProcessed(state.iterations());
+  state.counters["bytes"] = static_cast<double>(photo.size());
+}
+BENCHMARK(BM_DecodeJpeg)->Unit(benchmark::kMicrosecond);
+
+void BM_Transform(benchmark::State& state, const char* name) {
+  const Image photo = *DecodeImage(Photo());
+  const std::unique_ptr<Transform> transform = MakeTransform(name, {224, 224});
+  Draws draws({2});
+  for (auto _ : state) {
+    Image image = photo;
+    transform->Apply(image, draws);
+    benchmark::DoNotOptimize(image.pixels.data());
+  }
+  state.SetItemsProcessed(state.iterations());
+}
+BENCHMARK_CAPTURE(BM_Transform, RandomResizedCrop, "RandomResizedCrop")->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(BM_Transform, RandomHorizontalFlip, "RandomHorizontalFlip")->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(BM_Transform, Resize, "Resize")->Unit(benchmark::kMicrosecond);
+BENCHMARK_CAPTURE(BM_Transform, CenterCrop, "CenterCrop")->Unit(benchmark::kMicrosecond);
+
+class PhotoDataset : public Dataset {
+ public:
+  int64_t size() const override { return 1024; }
+  absl::StatusOr<Sample> Read(int64_t index) const override { return Sample{photo_, 0, "photo"}; }
+  const std::vector<std::string>& class_names() const override { return class_names_; }
+
+ private:
+  std::string photo_ = Photo();
+  std::vector<std::string> class_names_ = {"photo"};
+};
+
+// Epochs of a dataset with the transforms of its kind of training; the argument is the number of threads.
+void RunLoader(benchmark::State& state, const Dataset& dataset, std::vector<std::string> names, Size2d image_size) {
+  std::vector<std::unique_ptr<Transform>> owned;
+  std::vector<const Transform*> transforms;
+  for (const std::string& name : names) {
+    owned.push_back(MakeTransform(name, image_size));
+    transforms.push_back(owned.back().get());
+  }
+  LoaderOptions options;
+  options.batch_size = 64;
+  options.image_size = image_size;
+  options.threads = static_cast<int>(state.range(0));
+  Loader loader(&dataset, transforms, options);
+  int64_t images = 0, epoch = 0;
+  for (auto _ : state) {
+    absl::StatusOr<std::optional<Batch>> batch = loader.Next();
+    CHECK(batch.ok()) << batch.status();
+    while (!batch->has_value()) {
+      loader.Start(epoch++);
+      batch = loader.Next();
+    }
+    images += (*batch)->size();
+  }
+  state.SetItemsProcessed(images);
+}
+
+void BM_LoadPhotos(benchmark::State& state) {
+  RunLoader(state, PhotoDataset(), {"RandomResizedCrop", "RandomHorizontalFlip"}, {224, 224});
+}
+BENCHMARK(BM_LoadPhotos)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+void BM_LoadDigits(benchmark::State& state) {
+  const auto digits = Make<Dataset>("[type.googleapis.com/graticule.Digits] {}", DatasetContext{});
+  RunLoader(state, *digits, {"RandomCrop", "RandomHorizontalFlip"}, {8, 8});
+}
+BENCHMARK(BM_LoadDigits)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMicrosecond);
+
+void BM_LoadSynthetic(benchmark::State& state) {
+  const auto synthetic = Make<Dataset>("[type.googleapis.com/graticule.Synthetic] {}", DatasetContext{});
+  RunLoader(state, *synthetic, {}, {224, 224});
+}
+BENCHMARK(BM_LoadSynthetic)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
+
+}  // namespace
+}  // namespace graticule
