@@ -206,7 +206,9 @@ class Loader::Impl {
       lock.unlock();
 
       std::vector<BrokenSample> broken;
-      for (int64_t i = begin; i < end && !epoch->cancelled; ++i) FillRow(*epoch, *slot, i, broken);
+      for (int64_t i = begin; i < end && !epoch->cancelled; ++i) {
+        if (!FillRow(*epoch, *slot, i, broken)) break;
+      }
 
       lock.lock();
       slot->finished += end - begin;
@@ -235,8 +237,9 @@ class Loader::Impl {
     return slot;
   }
 
-  // The sample of the row's position, or in its place, in training, the next good one of the order.
-  void FillRow(const Epoch& epoch, Slot& slot, int64_t row, std::vector<BrokenSample>& broken) const {
+  // The sample of the row's position, or in its place, in training, the next good one of the order. False where so many
+  // were broken that the epoch ends.
+  bool FillRow(const Epoch& epoch, Slot& slot, int64_t row, std::vector<BrokenSample>& broken) const {
     const int64_t position = slot.first_position + row;
     // A longer run of broken ones than is allowed ends the epoch anyway.
     const int64_t tries = options_.drop_last ? allowed_broken_ + 1 : 1;
@@ -249,10 +252,11 @@ class Loader::Impl {
       if (label.ok()) {
         slot.labels.data_ptr<int64_t>()[row] = *label;
         slot.indices[row] = index;
-        return;
+        return true;
       }
       broken.push_back({position + i, index, label.status()});
     }
+    return !options_.drop_last;
   }
 
   // Writes the transformed image to `pixels` and returns the label; an error names the sample. What a dataset or a

@@ -27,8 +27,8 @@ struct LoaderOptions {
   bool drop_last = true;  // of an epoch; false: the last batch may be smaller
   int rank = 0;           // global batch g consists of positions g·(world·batch_size) …, dealt to the ranks in runs
   int world_size = 1;
-  // Share of an epoch's samples that may be broken, of this rank's part, rounded up; below 1, as one must be good. Each
-  // is named in the log, counted, and replaced by the next good sample of the order (training) or left out (evaluation,
+  // Share of an epoch's samples that may be broken, of this rank's part, rounded up but never all of them. Each is
+  // named in the log, counted, and replaced by the next good sample of the order (training) or left out (evaluation,
   // where drop_last is false). One more ends the epoch with an error.
   double max_broken = 0.001;
 };
