@@ -7,6 +7,7 @@
 
 #include "app/command.h"
 #include "plugin/logging.h"
+#include "plugin/status.h"
 #include "plugin/version.h"
 
 namespace {

@@ -1,0 +1,227 @@
+// What goes wrong for users: one clear error on the last line, a non-zero exit, and nothing lost that was there before.
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "ATen/ops/randn.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nn/safetensors.h"
+#include "tests/program.h"
+
+namespace graticule {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+class BadInputTest : public testing::Test {
+ protected:
+  std::string WriteSpec(const std::string& text) {
+    WriteText(folder_ + "/spec.textproto", text);
+    return folder_ + "/spec.textproto";
+  }
+  ProgramResult Train(const std::string& text, std::vector<std::string> arguments = {}) {
+    arguments.insert(arguments.begin(), {"train", WriteSpec(text), "--output=" + run_});
+    return RunProgram(arguments);
+  }
+  static std::string Replace(std::string text, const std::string& from, const std::string& to) {
+    const size_t at = text.find(from);
+    EXPECT_NE(at, std::string::npos) << from;
+    return text.replace(at, from.size(), to);
+  }
+  static int CountLines(const std::string& text, const std::string& with) {
+    int count = 0;
+    for (size_t at = 0; (at = text.find(with, at)) != std::string::npos; at += with.size()) ++count;
+    return count;
+  }
+
+  std::string folder_ = FreshFolder("work");
+  std::string run_ = folder_ + "/run";
+};
+
+TEST_F(BadInputTest, FiveMistakesAreFiveErrorsAndNoRunDirectory) {
+  std::string text = TinySpec();
+  text = Replace(text, "graticule.Mpvg", "graticule.Mpgv");              // an unknown plugin
+  text = Replace(text, "num_heads: 2", "num_haeds: 2");                  // an unknown field
+  text = Replace(text, "epochs: 4", "epochs: \"four\"");                 // a wrong type
+  text = Replace(text, "patch_size: 4", "patch_size: 5");                // a wrong meaning, in a plugin's config
+  text = Replace(text, "learning_rate: 0.001", "learning_rate: -1");     // a wrong meaning, in the trainer's
+  const ProgramResult result = Train(text);
+  EXPECT_EQ(result.exit_code, 2);
+  const std::string at = folder_ + "/spec.textproto:";
+  EXPECT_EQ(CountLines(result.err, at), 5) << result.err;
+  EXPECT_THAT(result.err, HasSubstr(at + "6:"));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("graticule.Mpgv"), HasSubstr("did you mean 'graticule.Mpvg'?")));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("num_haeds"), HasSubstr("did you mean 'num_heads'?")));
+  EXPECT_THAT(result.err, HasSubstr("trainer.epochs"));
+  EXPECT_THAT(result.err, AllOf(HasSubstr("backbone.patch_size"), HasSubstr(at + "4:")));
+  EXPECT_THAT(result.err, HasSubstr("trainer.learning_rate"));
+  EXPECT_THAT(result.LastError(), HasSubstr("5 mistakes in"));
+  EXPECT_FALSE(fs::exists(run_));
+}
+
+TEST_F(BadInputTest, CheckFindsTheSame) {
+  EXPECT_EQ(RunProgram({"check", WriteSpec(TinySpec())}).exit_code, 0);
+  const ProgramResult result = RunProgram({"check", WriteSpec(Replace(TinySpec(), "num_heads: 2", "num_heads: 3"))});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("backbone.num_heads"));
+}
+
+TEST_F(BadInputTest, OverridesAreCheckedLikeTheFile) {
+  const ProgramResult result = Train(TinySpec(), {"--set", "backbone.dpeth=3"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("--set"), HasSubstr("did you mean 'depth'?")));
+}
+
+TEST_F(BadInputTest, AMissingSpecIsOneError) {
+  const ProgramResult result = RunProgram({"train", folder_ + "/none.textproto"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("none.textproto"), HasSubstr("No such file")));
+}
+
+TEST_F(BadInputTest, APatchThatDoesNotDivideNamesBothNumbers) {
+  const ProgramResult result = Train(TinySpec(), {"--set", "backbone.patch_size=5"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("backbone.patch_size"), HasSubstr("5"), HasSubstr("16")));
+}
+
+TEST_F(BadInputTest, AFolderWithoutImagesIsAnErrorBeforeTraining) {
+  const std::string dataset = "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }";
+  ProgramResult result = Train(TinySpec(), {"--set", dataset});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("data.dataset"), HasSubstr(folder_ + "/images")));
+  fs::create_directories(folder_ + "/images/train/cat");
+  fs::create_directories(folder_ + "/images/val/cat");
+  result = Train(TinySpec(), {"--set", dataset});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, HasSubstr("no images"));
+  EXPECT_FALSE(fs::exists(run_));
+}
+
+TEST_F(BadInputTest, ABrokenImageAmongGoodOnesIsNamedAndSkipped) {
+  const std::string digit = Runfile("graticule/tests/testdata/square.png");
+  for (const char* split : {"train", "val"}) {
+    for (const char* name : {"a", "b"}) {
+      const std::string class_folder = folder_ + "/images/" + split + "/" + name;
+      fs::create_directories(class_folder);
+      for (int i = 0; i < 16; ++i) fs::copy_file(digit, class_folder + "/" + std::to_string(i) + ".png");
+    }
+  }
+  const std::string broken = folder_ + "/images/train/a/3.png";
+  WriteText(broken, ReadText(digit).substr(0, 60));
+  const std::vector<std::string> arguments = {
+      "--set", "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }",
+      "--set", "trainer.epochs=1"};
+  const ProgramResult stopped = Train(TinySpec(), arguments);
+  EXPECT_EQ(stopped.exit_code, 1);
+  EXPECT_THAT(stopped.LastError(), AllOf(HasSubstr(broken), HasSubstr("max_broken")));
+
+  run_ += "_tolerant";
+  auto tolerant = arguments;
+  tolerant.insert(tolerant.end(), {"--set", "data.max_broken=0.1"});
+  const ProgramResult result = Train(TinySpec(), tolerant);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(ReadText(run_ + "/log.txt"), HasSubstr(broken));
+}
+
+TEST_F(BadInputTest, DamagedAndForeignCheckpointsAreNamedErrors) {
+  ASSERT_EQ(Train(TinySpec()).exit_code, 0);
+  const std::string spec = run_ + "/experiment.textproto";
+  const std::string good = run_ + "/checkpoints/last/model.safetensors";
+  const std::string bytes = ReadText(good);
+  const std::string bad = folder_ + "/bad.safetensors";
+  const auto eval = [&](const std::string& checkpoint) { return RunProgram({"eval", spec, "--checkpoint=" + checkpoint}); };
+
+  EXPECT_EQ(eval(good).exit_code, 0);
+  WriteText(bad, bytes.substr(0, bytes.size() / 2));
+  EXPECT_THAT(eval(bad).LastError(), AllOf(HasSubstr(bad), HasSubstr("truncated")));
+  EXPECT_EQ(eval(bad).exit_code, 1);
+  EXPECT_THAT(eval(folder_ + "/none").LastError(), HasSubstr("none"));
+
+  // A flipped bit in a step folder is found by its checksum.
+  std::string flipped = bytes;
+  flipped[bytes.size() - 5] ^= 1;
+  const std::string step = fs::canonical(run_ + "/checkpoints/last").string();
+  WriteText(step + "/model.safetensors", flipped);
+  const ProgramResult result = eval(step);
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.LastError(), AllOf(HasSubstr("model.safetensors"), HasSubstr("checksum")));
+  WriteText(step + "/model.safetensors", bytes);
+
+  // Of another model: the tensors and both shapes are named.
+  const ProgramResult other = RunProgram({"eval", spec, "--checkpoint=" + good, "--set", "backbone.embed_dim=32"});
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_THAT(other.LastError(), AllOf(HasSubstr("[16]"), HasSubstr("[32]")));
+  const ProgramResult deeper = RunProgram({"eval", spec, "--checkpoint=" + good, "--set", "backbone.depth=3"});
+  EXPECT_EQ(deeper.exit_code, 1);
+  EXPECT_THAT(deeper.LastError(), HasSubstr("blocks.2."));
+}
+
+TEST_F(BadInputTest, ADamagedNewestCheckpointIsSetAside) {
+  ASSERT_EQ(Train(TinySpec()).exit_code, 0);
+  const std::string step = fs::canonical(run_ + "/checkpoints/last").string();
+  std::string bytes = ReadText(step + "/optimizer.safetensors");
+  bytes.back() ^= 1;
+  WriteText(step + "/optimizer.safetensors", bytes);
+  const ProgramResult result = Train(TinySpec());
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("optimizer.safetensors"), HasSubstr("resumed at step 12 of 16")));
+  EXPECT_TRUE(fs::exists(step + ".damaged"));
+}
+
+// A limit on the size of files stands in for a full disk: the write in the middle of a checkpoint fails.
+TEST_F(BadInputTest, ADiskThatFillsWhileSavingLeavesTheLastCheckpointWhole) {
+  ASSERT_EQ(Train(TinySpec(), {"--set", "trainer.epochs=2"}).exit_code, 0);
+  const std::string before = ReadText(run_ + "/checkpoints/last/model.safetensors");
+  ProgramOptions options{.file_size_limit = static_cast<int64_t>(before.size() / 2)};
+  const ProgramResult result = RunProgram(
+      {"train", WriteSpec(TinySpec()), "--output=" + run_, "--allow-changed-spec"}, options);
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.LastError(), HasSubstr("File too large"));
+  EXPECT_EQ(ReadText(run_ + "/checkpoints/last/model.safetensors"), before);
+  const ProgramResult later =
+      RunProgram({"train", WriteSpec(TinySpec()), "--output=" + run_, "--allow-changed-spec"});
+  EXPECT_EQ(later.exit_code, 0) << later.err;
+  EXPECT_THAT(later.out, HasSubstr("resumed at step 8 of 16"));
+}
+
+TEST_F(BadInputTest, AnOutputThatCannotBeWrittenIsOneError) {
+  WriteText(folder_ + "/file", "");
+  run_ = folder_ + "/file/run";
+  const ProgramResult result = Train(TinySpec());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.LastError(), AllOf(HasSubstr(run_), HasSubstr("Not a directory")));
+}
+
+TEST_F(BadInputTest, PredictNamesWhatItCannotRead) {
+  ASSERT_EQ(Train(TinySpec(), {"--set", "trainer.epochs=1"}).exit_code, 0);
+  const std::string spec = run_ + "/experiment.textproto";
+  const ProgramResult none = RunProgram({"predict", spec, "--checkpoint=" + run_});
+  EXPECT_EQ(none.exit_code, 2);
+  WriteText(folder_ + "/text.png", "no image");
+  const std::string good = Runfile("graticule/tests/testdata/square.png");
+  const ProgramResult mixed = RunProgram({"predict", spec, "--checkpoint=" + run_, "--images", good, folder_ + "/text.png"});
+  EXPECT_EQ(mixed.exit_code, 1);
+  EXPECT_THAT(mixed.err, HasSubstr("text.png"));
+  EXPECT_EQ(CountLines(mixed.out, good + ","), 4);
+  Safetensors wrong;
+  wrong.tensors.emplace_back("images", at::randn({1, 3, 8, 8}));
+  ASSERT_TRUE(WriteSafetensors(folder_ + "/in.safetensors", wrong).ok());
+  const ProgramResult shape = RunProgram({"predict", spec, "--checkpoint=" + run_,
+                                          "--tensors=" + folder_ + "/in.safetensors", "--output=" + folder_ + "/out"});
+  EXPECT_EQ(shape.exit_code, 1);
+  EXPECT_THAT(shape.LastError(), AllOf(HasSubstr("[B,3,16,16]"), HasSubstr("[1,3,8,8]")));
+}
+
+TEST_F(BadInputTest, AnExpectationThatIsMissedFailsTheRun) {
+  const ProgramResult result = Train(TinySpec("expected { metric: \"val/top1\" min: 101 }\n"), {"--set", "trainer.epochs=1"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.LastError(), AllOf(HasSubstr("val/top1"), HasSubstr("missed")));
+  EXPECT_TRUE(fs::exists(run_ + "/checkpoints/last/model.safetensors"));
+}
+
+}  // namespace
+}  // namespace graticule

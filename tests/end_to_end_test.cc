@@ -1,0 +1,258 @@
+// The program from the outside: what it trains, writes and prints.
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "ATen/ops/equal.h"
+#include "ATen/ops/randn.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "nlohmann/json.hpp"
+#include "nn/safetensors.h"
+#include "tests/program.h"
+
+namespace graticule {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::AllOf;
+using ::testing::ContainsRegex;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+std::vector<std::string> Lines(const std::string& text) {
+  std::vector<std::string> lines;
+  std::istringstream stream(text);
+  for (std::string line; std::getline(stream, line);) lines.push_back(line);
+  return lines;
+}
+
+// metrics.csv as rows of column name to value; empty cells are left out.
+std::vector<std::map<std::string, double>> ReadMetrics(const std::string& run) {
+  const std::vector<std::string> lines = Lines(ReadText(run + "/metrics.csv"));
+  const auto split = [](const std::string& line) {
+    std::vector<std::string> cells;
+    std::istringstream stream(line);
+    for (std::string cell; std::getline(stream, cell, ',');) cells.push_back(cell);
+    return cells;
+  };
+  std::vector<std::map<std::string, double>> rows;
+  for (size_t i = 1; i < lines.size(); ++i) {
+    const auto names = split(lines[0]), cells = split(lines[i]);
+    auto& row = rows.emplace_back();
+    for (size_t c = 0; c < cells.size(); ++c) {
+      if (!cells[c].empty()) row[names[c]] = std::stod(cells[c]);
+    }
+  }
+  return rows;
+}
+
+Safetensors ReadTensors(const std::string& path) {
+  auto contents = ReadSafetensors(path);
+  EXPECT_TRUE(contents.ok()) << contents.status();
+  return contents.ok() ? *std::move(contents) : Safetensors();
+}
+
+void ExpectSameTensors(const std::string& a, const std::string& b) {
+  const Safetensors x = ReadTensors(a), y = ReadTensors(b);
+  ASSERT_EQ(x.tensors.size(), y.tensors.size());
+  for (const auto& [name, tensor] : x.tensors) EXPECT_TRUE(at::equal(tensor, y.Find(name))) << a << ": " << name;
+}
+
+class EndToEndTest : public testing::Test {
+ protected:
+  std::string WriteSpec(const std::string& text, const std::string& name = "spec.textproto") {
+    WriteText(folder_ + "/" + name, text);
+    return folder_ + "/" + name;
+  }
+  // Trains TinySpec into `name`, and must succeed.
+  std::string TrainTiny(const std::string& name, std::vector<std::string> arguments = {}) {
+    const std::string run = folder_ + "/" + name;
+    arguments.insert(arguments.begin(), {"train", WriteSpec(TinySpec()), "--output=" + run});
+    const ProgramResult result = RunProgram(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    out_ = result.out;
+    return run;
+  }
+
+  std::string folder_ = FreshFolder("work");
+  std::string out_;
+};
+
+TEST_F(EndToEndTest, TrainingLeavesARunDirectory) {
+  const std::string run = TrainTiny("run");
+  for (const char* file : {"experiment.textproto", "metrics.csv", "log.txt", "checkpoints/last/model.safetensors",
+                           "checkpoints/last/ema.safetensors", "checkpoints/last/optimizer.safetensors",
+                           "checkpoints/last/objectives.safetensors", "checkpoints/last/state.textproto"}) {
+    EXPECT_TRUE(fs::exists(run + "/" + file)) << file;
+  }
+  bool has_events = false;
+  for (const auto& entry : fs::directory_iterator(run)) {
+    has_events |= entry.path().filename().string().starts_with("events.out.tfevents");
+  }
+  EXPECT_TRUE(has_events);
+  const std::vector<std::string> header = Lines(ReadText(run + "/metrics.csv"));
+  EXPECT_THAT(header[0], testing::StartsWith("step,epoch,train/loss,train/apl/loss,train/apl/accuracy,val/top1,val/top5,lr,"
+                                             "images_per_second"));
+  const auto rows = ReadMetrics(run);
+  EXPECT_EQ(rows.back().at("step"), 16);
+  EXPECT_EQ(rows.back().at("epoch"), 4);
+  int validations = 0;
+  for (const auto& row : rows) validations += row.count("val/top1") && row.count("val_ema/top1");
+  EXPECT_EQ(validations, 4);
+  EXPECT_THAT(out_, AllOf(HasSubstr("trained 16 steps"), HasSubstr(run), HasSubstr("graticule eval")));
+  EXPECT_THAT(ReadText(run + "/log.txt"), HasSubstr("trained 16 steps"));
+}
+
+TEST_F(EndToEndTest, TheResolvedSpecTrainsTheSameModel) {
+  const std::string first = TrainTiny("first", {"--set", "trainer.epochs=2", "--set", "backbone.depth=1"});
+  const std::string second = folder_ + "/second";
+  const ProgramResult result = RunProgram({"train", first + "/experiment.textproto", "--output=" + second});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_EQ(ReadText(first + "/experiment.textproto"), ReadText(second + "/experiment.textproto"));
+  ExpectSameTensors(first + "/checkpoints/last/model.safetensors", second + "/checkpoints/last/model.safetensors");
+}
+
+TEST_F(EndToEndTest, AResumedRunEndsAsOneThatNeverStopped) {
+  const std::string whole = TrainTiny("whole");
+  // The same training cut off after two of its four epochs: what a crash in the third leaves.
+  const std::string cut = folder_ + "/cut";
+  fs::copy(whole, cut, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+  fs::remove_all(cut + "/checkpoints");
+  const ProgramResult half = RunProgram({"train", WriteSpec(TinySpec()), "--output=" + cut, "--set", "trainer.max_steps=8"});
+  EXPECT_NE(half.exit_code, 0);  // another spec: refused, and nothing touched
+  EXPECT_THAT(half.LastError(), AllOf(HasSubstr("another spec"), HasSubstr("--allow-changed-spec")));
+
+  const std::string resumed = folder_ + "/resumed";
+  TrainTiny("resumed", {"--set", "trainer.keep_checkpoints=10"});
+  for (const auto& entry : fs::directory_iterator(resumed + "/checkpoints")) {
+    const std::string name = entry.path().filename().string();
+    if (name == "last" || name > "step-000008") fs::remove_all(entry.path());
+  }
+  const ProgramResult rest =
+      RunProgram({"train", WriteSpec(TinySpec()), "--output=" + resumed, "--set", "trainer.keep_checkpoints=10"});
+  ASSERT_EQ(rest.exit_code, 0) << rest.err;
+  EXPECT_THAT(rest.out, HasSubstr("resumed at step 8 of 16"));
+  for (const char* file : {"model", "ema", "optimizer", "objectives"}) {
+    const std::string path = std::string("/checkpoints/last/") + file + ".safetensors";
+    ExpectSameTensors(whole + path, resumed + path);
+  }
+  // The metrics too, but for those of the clock.
+  auto a = ReadMetrics(whole), b = ReadMetrics(resumed);
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) {
+    for (const char* clock : {"images_per_second", "data_wait"}) {
+      a[i].erase(clock);
+      b[i].erase(clock);
+    }
+    EXPECT_EQ(a[i], b[i]);
+  }
+}
+
+TEST_F(EndToEndTest, AFinishedRunSaysSo) {
+  const std::string run = TrainTiny("run");
+  const std::string metrics = ReadText(run + "/metrics.csv");
+  TrainTiny("run");
+  EXPECT_THAT(out_, HasSubstr("complete already"));
+  EXPECT_EQ(ReadText(run + "/metrics.csv"), metrics);
+}
+
+TEST_F(EndToEndTest, EvalMeasuresWhatTrainingMeasured) {
+  const std::string run = TrainTiny("run");
+  const auto last = ReadMetrics(run).back();
+  for (const bool ema : {false, true}) {
+    std::vector<std::string> arguments = {"eval", run + "/experiment.textproto", "--checkpoint=" + run};
+    if (ema) arguments.push_back("--ema");
+    const ProgramResult result = RunProgram(arguments);
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    std::map<std::string, double> values;
+    for (const std::string& line : Lines(result.out)) values[line.substr(0, line.find(':'))] = std::stod(line.substr(line.find(':') + 1));
+    EXPECT_NEAR(values.at("top1"), last.at(ema ? "val_ema/top1" : "val/top1"), 1e-3);
+    EXPECT_EQ(values.at("images"), 24);
+  }
+}
+
+TEST_F(EndToEndTest, PredictTakesTensorsAndGivesLogitsAndTokens) {
+  const std::string run = TrainTiny("run");
+  Safetensors input;
+  input.tensors.emplace_back("images", at::randn({5, 3, 16, 16}));
+  ASSERT_TRUE(WriteSafetensors(folder_ + "/in.safetensors", input).ok());
+  const std::string output = folder_ + "/out.safetensors";
+  const std::vector<std::string> arguments = {"predict", run + "/experiment.textproto",
+                                              "--tensors=" + folder_ + "/in.safetensors", "--output=" + output, "--tokens"};
+  std::vector<at::Tensor> logits;
+  // A run directory, a step folder, a file: the same weights.
+  for (const char* checkpoint : {"", "/checkpoints/step-000016", "/checkpoints/last/model.safetensors"}) {
+    auto with_checkpoint = arguments;
+    with_checkpoint.push_back("--checkpoint=" + run + checkpoint);
+    const ProgramResult result = RunProgram(with_checkpoint);
+    ASSERT_EQ(result.exit_code, 0) << result.err;
+    const Safetensors written = ReadTensors(output);
+    EXPECT_EQ(written.Find("logits").sizes(), (std::vector<int64_t>{5, 4}));
+    EXPECT_EQ(written.Find("tokens").sizes(), (std::vector<int64_t>{5, 16, 16}));
+    logits.push_back(written.Find("logits"));
+  }
+  EXPECT_TRUE(at::equal(logits[0], logits[1]));
+  EXPECT_TRUE(at::equal(logits[0], logits[2]));
+}
+
+TEST_F(EndToEndTest, ListNamesEveryPluginWithItsFields) {
+  const ProgramResult result = RunProgram({"list"});
+  EXPECT_EQ(result.exit_code, 0);
+  EXPECT_THAT(result.out, AllOf(HasSubstr("graticule.Vit"), HasSubstr("patch_size"), HasSubstr("graticule.Mpvg"),
+                                HasSubstr("graticule.AbsolutePositionalLabel"), HasSubstr("graticule.ImageFolder")));
+}
+
+TEST_F(EndToEndTest, ShowCountsParameters) {
+  const ProgramResult result =
+      RunProgram({"show", Runfile("graticule/configs/models/deit_tiny_patch16_224.textproto")});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, ContainsRegex("(^|\n)parameters: 5717416\n"));
+  EXPECT_THAT(result.out, HasSubstr("MACs"));
+  EXPECT_THAT(result.out, HasSubstr("pos_embed"));
+}
+
+TEST_F(EndToEndTest, ShowGivesTheObjectivesALineOfTheirOwn) {
+  const ProgramResult result = RunProgram({"show", WriteSpec(TinySpec())});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  // fc1 8·8+8, fc2 8·4+4, head 4·16+16.
+  EXPECT_THAT(result.out, HasSubstr("objective parameters: 188"));
+}
+
+TEST_F(EndToEndTest, BenchPrintsJson) {
+  const ProgramResult result = RunProgram({"bench", WriteSpec(TinySpec()), "--batch-size=4", "--steps=2", "--json"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const auto json = nlohmann::json::parse(result.out, nullptr, false);
+  ASSERT_FALSE(json.is_discarded()) << result.out;
+  EXPECT_GT(json["train"]["images_per_second"].get<double>(), 0);
+  EXPECT_GT(json["inference"]["images_per_second"].get<double>(), 0);
+  EXPECT_GT(json["macs_per_image"].get<double>(), 0);
+}
+
+TEST_F(EndToEndTest, HelpIsThere) {
+  for (const char* command : {"train", "eval", "predict", "show", "list", "check", "bench"}) {
+    const ProgramResult result = RunProgram({command, "--help"});
+    EXPECT_EQ(result.exit_code, 0);
+    EXPECT_THAT(result.out, HasSubstr("--help")) << command;
+  }
+  EXPECT_EQ(RunProgram({"trian"}).exit_code, 2);
+}
+
+TEST_F(EndToEndTest, APluginOfAnotherRepositoryTrains) {
+  const std::string run = folder_ + "/run";
+  const ProgramOptions options{.binary = "out_of_tree_plugin/my_graticule"};
+  const ProgramResult result =
+      RunProgram({"train", Runfile("out_of_tree_plugin/experiment.textproto"), "--output=" + run}, options);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(ReadText(run + "/experiment.textproto"), HasSubstr("my_lab.PatchMlp"));
+  EXPECT_THAT(RunProgram({"list"}, options).out, HasSubstr("my_lab.PatchMlp"));
+  EXPECT_THAT(RunProgram({"list"}).out, Not(HasSubstr("my_lab.PatchMlp")));
+}
+
+}  // namespace
+}  // namespace graticule
