@@ -1,0 +1,381 @@
+#include <algorithm>
+#include <chrono>
+#include <functional>
+#include <iostream>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "ATen/Parallel.h"
+#include "ATen/ops/mm.h"
+#include "ATen/ops/randint.h"
+#include "ATen/ops/randn.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "app/command.h"
+#include "app/model_summary.h"
+#include "c10/core/CachingDeviceAllocator.h"
+#include "c10/core/GradMode.h"
+#include "c10/core/impl/VirtualGuardImpl.h"
+#include "nlohmann/json.hpp"
+#include "plugin/status.h"
+#include "trainer/device.h"
+#include "trainer/ema.h"
+#include "trainer/parts.h"
+#include "trainer/progress.h"
+#include "trainer/step.h"
+
+namespace graticule {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+struct Arguments {
+  SpecArguments spec;
+  int batch_size = 0;
+  int steps = 10;
+  int rounds = 1;
+  std::string precision;
+  int threads = 0;
+  bool model_only = false;
+  bool interactive = false;
+  bool json = false;
+};
+
+constexpr int kWarmUpSteps = 2;
+// A default batch that any machine can hold.
+constexpr int kGreatestDefaultBatch = 32;
+
+// Seconds between looks at the clock, each after the device has done what it was given.
+class Stopwatch {
+ public:
+  explicit Stopwatch(c10::Device device) : device_(device) { Lap(); }
+  double Lap() {
+    if (!device_.is_cpu()) c10::impl::VirtualGuardImpl(device_.type()).synchronizeDevice(device_.index());
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double>(now - std::exchange(last_, now)).count();
+  }
+
+ private:
+  c10::Device device_;
+  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
+};
+
+double Sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t half = values.size() / 2;
+  return values.size() % 2 == 1 ? values[half] : (values[half - 1] + values[half]) / 2;
+}
+
+// Of one step each.
+struct Speed {
+  int64_t batch_size = 0;
+  std::vector<double> steps;
+
+  double ImagesPerSecond() const { return batch_size * steps.size() / Sum(steps); }
+  Json ToJson() const {
+    return {{"images_per_second", ImagesPerSecond()},
+            {"step_seconds_mean", Sum(steps) / steps.size()},
+            {"step_seconds_median", Median(steps)}};
+  }
+};
+
+struct TrainingSpeed : Speed {
+  double data = 0, forward = 0, backward = 0, optimizer = 0;  // seconds
+
+  Json Shares(bool with_data) const {
+    const double total = Sum(steps);
+    Json shares = {{"forward", forward / total}, {"backward", backward / total}, {"optimizer", optimizer / total}};
+    if (with_data) shares["data"] = data / total;
+    return shares;
+  }
+};
+
+// Multiply-adds of a matrix product count as two operations. The best of several sizes: a peak.
+double MeasureGemmPeak(at::ScalarType dtype, c10::Device device) {
+  constexpr double kSecondsEach = 0.2;
+  double peak = 0;
+  for (const int64_t n : {1024, 1536, 2048}) {
+    const at::Tensor a = at::randn({n, n}, device).to(dtype), b = at::randn({n, n}, device).to(dtype);
+    at::Tensor c = at::mm(a, b);
+    Stopwatch watch(device);
+    for (double elapsed = 0; elapsed < kSecondsEach;) {
+      at::mm_out(c, a, b);
+      const double seconds = watch.Lap();
+      peak = std::max(peak, 2.0 * n * n * n / seconds);
+      elapsed += seconds;
+    }
+  }
+  return peak;
+}
+
+// Bytes: of the device's allocator, or resident in the process where the device is the CPU.
+int64_t PeakMemoryOf(c10::Device device) {
+  if (device.is_cpu()) return PeakMemory();
+  constexpr size_t kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
+  return c10::getDeviceAllocator(device.type())->getDeviceStats(device.index()).reserved_bytes[kAll].peak;
+}
+
+// For a reader; --json has the same and more.
+std::string Table(const Json& report) {
+  const auto number = [&](const char* pointer) { return report.at(Json::json_pointer(pointer)).get<double>(); };
+  const auto speed = [&](const char* what) {
+    const std::string path = absl::StrCat("/", what);
+    return absl::StrFormat("%9.1f img/s, step %.4g s (median %.4g s)", number((path + "/images_per_second").c_str()),
+                           number((path + "/step_seconds_mean").c_str()),
+                           number((path + "/step_seconds_median").c_str()));
+  };
+  std::string text = absl::StrFormat("%s: batch %d, %s, %s, %d threads\n", report["spec"].get<std::string>(),
+                                     report["batch_size"].get<int>(), report["precision"].get<std::string>(),
+                                     report["device"].get<std::string>(), report["threads"].get<int>());
+  absl::StrAppend(&text, "training    ", speed("train"), "\n");
+  std::vector<std::string> shares;
+  for (const auto& [name, share] : report["train"]["shares"].items()) {
+    shares.push_back(absl::StrFormat("%s %.1f %%", name, 100 * share.get<double>()));
+  }
+  absl::StrAppend(&text, "            ", absl::StrJoin(shares, ", "), "\n");
+  absl::StrAppend(&text, "prediction  ", speed("inference"), "\n");
+  if (report.contains("data")) {
+    absl::StrAppend(&text, "loader      ", speed("data"), "\n");
+    absl::StrAppendFormat(&text, "            %.1f img/s in training on its batches, of which the shares are\n",
+                          number("/data/train_images_per_second"));
+  }
+  absl::StrAppendFormat(&text, "model       %s parameters, %.4g GMACs an image\n",
+                        WithThousands(report["parameters"].get<int64_t>()), number("/macs_per_image") / 1e9);
+  absl::StrAppendFormat(
+      &text, "machine     %.1f GFLOP/s in matrix products, of which training has %.1f %%, prediction %.1f %%\n",
+      number("/gemm_peak_flops") / 1e9, 100 * number("/share_of_peak"), 100 * number("/inference/share_of_peak"));
+  absl::StrAppendFormat(&text, "memory      %.2f GB at most\n", number("/peak_memory_bytes") / 1e9);
+  return text;
+}
+
+class Bench {
+ public:
+  Bench(const Experiment& experiment, const Arguments& arguments)
+      : experiment_(experiment), trainer_(experiment_.trainer()), arguments_(arguments) {}
+
+  absl::Status Run() {
+    RETURN_IF_ERROR(Build());
+    for (int round = 0; round < arguments_.rounds; ++round) {
+      std::string line;
+      if (arguments_.interactive && !std::getline(std::cin, line)) break;
+      ASSIGN_OR_RETURN(const Json report, Measure());
+      std::cout << (arguments_.json ? report.dump() + "\n" : Table(report)) << std::flush;
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  absl::Status Build() {
+    SetThreads(trainer_);
+    ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(trainer_));
+    device_ = device;
+    ASSIGN_OR_RETURN(summary_, SummariseModel(experiment_, /*depth=*/0));
+    ASSIGN_OR_RETURN(task_, BuildTask(experiment_, summary_.class_names));
+    task_->To(device_);
+    ASSIGN_OR_RETURN(optimizer_, BuildOptimizer(experiment_, *task_), "trainer.optimizer");
+    const Steps steps{.per_epoch = arguments_.steps, .total = arguments_.steps};
+    ASSIGN_OR_RETURN(schedule_, BuildSchedule(experiment_, steps), "trainer.schedule");
+    if (trainer_.ema_decay() > 0) {
+      ema_ = std::make_unique<Ema>(trainer_.ema_decay(), task_->ModelParameters(), task_->ModelBuffers());
+    }
+    normalize_.emplace(experiment_.data(), device_);
+    step_.emplace(trainer_, *normalize_, device_, *task_, *optimizer_, ema_.get());
+    RETURN_IF_ERROR(MakeBatch());
+    if (!arguments_.model_only) OpenData();
+
+    gemm_peak_ = MeasureGemmPeak(trainer_.precision() == Trainer::BF16 ? at::kBFloat16 : at::kFloat, device_);
+    RETURN_IF_ERROR(MeasureTraining(/*from_loader=*/false, kWarmUpSteps).status());
+    return MeasureInference(kWarmUpSteps).status();
+  }
+
+  // As the loader's: random pixels, channels last, and labels.
+  absl::Status MakeBatch() {
+    SeedDraws({trainer_.seed()});
+    const auto [height, width] = summary_.image_size;
+    batch_.images = at::randint(0, 256, {trainer_.batch_size(), height, width, 3}, at::kByte).permute({0, 3, 1, 2});
+    ASSIGN_OR_RETURN(const at::Tensor logits, Predict(batch_.images.narrow(0, 0, 1)));
+    batch_.labels = at::randint(0, logits.size(1), {trainer_.batch_size()}, at::kLong);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<at::Tensor> Predict(const at::Tensor& images) {
+    task_->SetTraining(false);
+    c10::NoGradGuard no_grad;
+    try {
+      const at::Tensor ready = (*normalize_)(images);
+      const AutocastScope autocast(trainer_.precision(), device_);
+      return task_->Predict(ready, /*tokens=*/false).at("logits");
+    } catch (...) {
+      return CurrentExceptionToStatus("prediction");
+    }
+  }
+
+  void OpenData() {
+    auto data = BuildData(experiment_);
+    if (!data.ok()) {
+      std::cerr << "the data set can't be opened, so the loader is not measured: " << data.status().message() << "\n";
+    } else if (data->train->size() < trainer_.batch_size()) {
+      std::cerr << "the data set has fewer images than a batch, so the loader is not measured\n";
+    } else {
+      data_ = *std::move(data);
+      loader_ = data_.TrainLoader(experiment_);
+    }
+  }
+
+  // On the batch at hand, or on the loader's.
+  absl::StatusOr<TrainingSpeed> MeasureTraining(bool from_loader, int steps) {
+    task_->SetTraining(true);
+    TrainingSpeed speed;
+    speed.batch_size = trainer_.batch_size();
+    Stopwatch step_watch(device_), watch(device_);
+    for (int step = 0; step < steps; ++step) {
+      watch.Lap();
+      step_watch.Lap();
+      Batch batch = batch_;
+      if (from_loader) {
+        ASSIGN_OR_RETURN(batch, NextBatch());
+        speed.data += watch.Lap();
+      }
+      try {
+        const TaskOutput output = step_->Forward(batch, step, 0, static_cast<double>(step) / steps);
+        speed.forward += watch.Lap();
+        step_->Backward(output.loss);
+        speed.backward += watch.Lap();
+        step_->Update(schedule_->LearningRate(step));
+        speed.optimizer += watch.Lap();
+      } catch (...) {
+        return CurrentExceptionToStatus("training step");
+      }
+      speed.steps.push_back(step_watch.Lap());
+    }
+    return speed;
+  }
+
+  absl::StatusOr<Speed> MeasureInference(int steps) {
+    Speed speed{.batch_size = trainer_.batch_size()};
+    Stopwatch watch(device_);
+    for (int step = 0; step < steps; ++step) {
+      RETURN_IF_ERROR(Predict(batch_.images).status());
+      speed.steps.push_back(watch.Lap());
+    }
+    return speed;
+  }
+
+  // The loader alone.
+  absl::StatusOr<Speed> MeasureData(int steps) {
+    Speed speed{.batch_size = trainer_.batch_size()};
+    Stopwatch watch(c10::kCPU);
+    for (int step = 0; step < steps; ++step) {
+      RETURN_IF_ERROR(NextBatch().status());
+      speed.steps.push_back(watch.Lap());
+    }
+    return speed;
+  }
+
+  // Over as many epochs as it takes.
+  absl::StatusOr<Batch> NextBatch() {
+    if (batches_left_ == 0) {
+      loader_->Start(epochs_++);
+      batches_left_ = loader_->batches_per_epoch();
+    }
+    --batches_left_;
+    ASSIGN_OR_RETURN(std::optional<Batch> batch, loader_->Next());
+    return *std::move(batch);
+  }
+
+  absl::StatusOr<Json> Measure() {
+    ASSIGN_OR_RETURN(const TrainingSpeed training, MeasureTraining(/*from_loader=*/false, arguments_.steps));
+    ASSIGN_OR_RETURN(const Speed inference, MeasureInference(arguments_.steps));
+    Json report = {{"spec", arguments_.spec.path},
+                   {"precision", trainer_.precision() == Trainer::BF16 ? "bf16" : "fp32"},
+                   {"batch_size", trainer_.batch_size()},
+                   {"threads", at::get_num_threads()},
+                   {"device", device_.str()}};
+    report["train"] = training.ToJson();
+    report["train"]["shares"] = training.Shares(/*with_data=*/false);
+    report["inference"] = inference.ToJson();
+    if (loader_ != nullptr) {
+      ASSIGN_OR_RETURN(const Speed loading, MeasureData(arguments_.steps));
+      ASSIGN_OR_RETURN(const TrainingSpeed fed, MeasureTraining(/*from_loader=*/true, arguments_.steps));
+      report["data"] = loading.ToJson();
+      report["data"]["train_images_per_second"] = fed.ImagesPerSecond();
+      report["train"]["shares"] = fed.Shares(/*with_data=*/true);
+    }
+    // The backward pass has two products for each of the forward pass, and a multiply-add is two operations.
+    const double flops = 2.0 * summary_.macs.total;
+    report["macs_per_image"] = summary_.macs.total;
+    report["gemm_peak_flops"] = gemm_peak_;
+    report["share_of_peak"] = 3 * flops * training.ImagesPerSecond() / gemm_peak_;
+    report["inference"]["share_of_peak"] = flops * inference.ImagesPerSecond() / gemm_peak_;
+    report["peak_memory_bytes"] = PeakMemoryOf(device_);
+    report["parameters"] = summary_.parameters;
+    return report;
+  }
+
+  const Experiment experiment_;
+  const Trainer& trainer_;
+  const Arguments& arguments_;
+  c10::Device device_ = c10::kCPU;
+  ModelSummary summary_;
+  std::unique_ptr<Task> task_;
+  std::unique_ptr<Optimizer> optimizer_;
+  std::unique_ptr<Schedule> schedule_;
+  std::unique_ptr<Ema> ema_;
+  std::optional<Normalizer> normalize_;
+  std::optional<TrainingStep> step_;
+  DataParts data_;
+  std::unique_ptr<Loader> loader_;
+  Batch batch_;
+  double gemm_peak_ = 0;
+  int64_t epochs_ = 0;
+  int64_t batches_left_ = 0;
+};
+
+}  // namespace
+
+void AddBench(CLI::App& app, Action& action) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand(
+      "bench", "Measure an experiment's speed: training and prediction on random pixels, and its data loader");
+  arguments->spec.AddTo(*command);
+  command
+      ->add_option("--batch-size", arguments->batch_size,
+                   absl::StrCat("Images a step [the spec's, at most ", kGreatestDefaultBatch, "]"))
+      ->check(CLI::PositiveNumber);
+  command->add_option("--steps", arguments->steps, "Steps that are measured, after the first few [10]")
+      ->check(CLI::PositiveNumber);
+  command->add_option("--precision", arguments->precision, "fp32 or bf16 [the spec's]")
+      ->check(CLI::IsMember({"fp32", "bf16"}));
+  command->add_option("--threads", arguments->threads, "Threads of the CPU's kernels [the spec's]")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--model-only", arguments->model_only, "Leave the data set alone");
+  command->add_option("--rounds", arguments->rounds, "Measure so many times, with a report each [1]")
+      ->check(CLI::PositiveNumber);
+  command->add_flag("--interactive", arguments->interactive,
+                    "Wait for a line on standard input before each round, so that two programs can take turns");
+  command->add_flag("--json", arguments->json, "Print each report as one line of JSON");
+  command->callback([arguments, &action] {
+    action = [arguments]() -> absl::Status {
+      ASSIGN_OR_RETURN(Spec spec, arguments->spec.LoadForModel());
+      Trainer& trainer = *spec.experiment().mutable_trainer();
+      const int part = trainer.batch_size() / std::max(1, trainer.accumulation_steps());
+      trainer.clear_accumulation_steps();
+      trainer.set_batch_size(arguments->batch_size > 0 ? arguments->batch_size
+                                                       : std::clamp(part, 1, kGreatestDefaultBatch));
+      if (!arguments->precision.empty()) {
+        trainer.set_precision(arguments->precision == "bf16" ? Trainer::BF16 : Trainer::FP32);
+      }
+      if (arguments->threads > 0) trainer.set_threads(arguments->threads);
+      return Bench(spec.experiment(), *arguments).Run();
+    };
+  });
+}
+
+}  // namespace graticule
