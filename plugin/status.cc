@@ -112,6 +112,13 @@ std::string DidYouMean(std::string_view wanted, const std::vector<std::string>& 
   return closest.empty() ? "" : absl::StrCat("; did you mean '", closest, "'?");
 }
 
+std::string FirstFew(const std::vector<std::string>& all) {
+  const size_t shown = std::min<size_t>(all.size(), 3);
+  std::string text = absl::StrJoin(all.begin(), all.begin() + shown, ", ");
+  if (all.size() > shown) absl::StrAppend(&text, " and ", all.size() - shown, " more");
+  return text;
+}
+
 absl::Status CurrentExceptionToStatus(std::string_view what) {
   try {
     throw;

@@ -54,6 +54,9 @@ std::string ClosestName(std::string_view wanted, const std::vector<std::string>&
 // "; did you mean 'X'?" or nothing.
 std::string DidYouMean(std::string_view wanted, const std::vector<std::string>& candidates);
 
+// "a, b, c and 5 more": as much of a list as a message can take.
+std::string FirstFew(const std::vector<std::string>& all);
+
 // Inside a catch block: what LibTorch, the standard library or a plugin threw, as a Status that names `what`. Used at
 // two borders only: a plugin's factory and a training step.
 absl::Status CurrentExceptionToStatus(std::string_view what);

@@ -95,6 +95,12 @@ TEST(JoinPathTest, PutsADotBeforeNamesOnly) {
   EXPECT_EQ(JoinPath("a", ""), "a");
 }
 
+TEST(FirstFewTest, CountsTheRest) {
+  EXPECT_EQ(FirstFew({}), "");
+  EXPECT_EQ(FirstFew({"a", "b", "c"}), "a, b, c");
+  EXPECT_EQ(FirstFew({"a", "b", "c", "d", "e"}), "a, b, c and 2 more");
+}
+
 TEST(ClosestNameTest, FindsSlipsOfThePen) {
   const std::vector<std::string> fields = {"depth", "heads", "embed_dim", "patch_size"};
   EXPECT_EQ(ClosestName("dpeth", fields), "depth");

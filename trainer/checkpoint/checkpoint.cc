@@ -244,14 +244,6 @@ absl::StatusOr<Safetensors> ReadFileWeights(const std::string& path) {
 
 std::string ShapeText(const at::Tensor& tensor) { return absl::StrCat("[", absl::StrJoin(tensor.sizes(), ","), "]"); }
 
-// "a, b, c and 5 more"
-std::string FirstFew(const std::vector<std::string>& all) {
-  const size_t shown = std::min<size_t>(all.size(), 3);
-  std::string text = absl::StrJoin(all.begin(), all.begin() + shown, ", ");
-  if (all.size() > shown) absl::StrAppend(&text, " and ", all.size() - shown, " more");
-  return text;
-}
-
 }  // namespace
 
 absl::Status SaveCheckpoint(const std::string& run_directory, const Checkpoint& checkpoint) {
@@ -392,7 +384,7 @@ absl::StatusOr<LoadReport> LoadModelWeights(const Safetensors& weights, Task& ta
       copies.emplace_back(own, adapted);
       report.adapted.push_back(name);
     } else {
-      misshapen.push_back(absl::StrCat(name, " is ", ShapeText(loaded), ", not ", ShapeText(own)));
+      misshapen.push_back(absl::StrCat(name, " is ", ShapeText(loaded), " instead of ", ShapeText(own)));
     }
   }
   for (const auto& [name, tensor] : given) report.ignored.push_back(name);

@@ -470,7 +470,8 @@ TEST(LoadModelWeightsTest, AnotherModelIsRefusedUnchanged) {
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()),
               AllOf(HasSubstr("another model"), HasSubstr("the shapes of 2 tensors differ"),
-                    HasSubstr("blocks.0.weight is [8,8], not [4,4]"), HasSubstr("pos_embed is [1,3,8], not [1,3,4]"),
+                    HasSubstr("blocks.0.weight is [8,8] instead of [4,4]"),
+                    HasSubstr("pos_embed is [1,3,8] instead of [1,3,4]"),
                     HasSubstr("1 tensors are missing: norm.running_mean"), HasSubstr("layers.0.weight")));
   for (const auto& [name, tensor] : target.Weights().tensors) EXPECT_EQ(First(target, name), 0) << name;
 }

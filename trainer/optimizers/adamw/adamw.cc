@@ -20,17 +20,6 @@
 #include "plugin/status.h"
 
 namespace graticule {
-namespace {
-
-// "a; b; c; and 5 more"
-std::string FirstFew(const std::vector<std::string>& all) {
-  const size_t shown = std::min<size_t>(all.size(), 3);
-  std::string text = absl::StrJoin(all.begin(), all.begin() + shown, "; ");
-  if (all.size() > shown) absl::StrAppend(&text, "; and ", all.size() - shown, " more");
-  return text;
-}
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Optimizer>> AdamWOptimizer::Create(const AdamW& config,
                                                                   const OptimizerContext& context) {
@@ -117,7 +106,7 @@ absl::Status AdamWOptimizer::LoadState(const Safetensors& state) {
       continue;
     }
     if (found->second.sizes() != own.sizes()) {
-      problems.push_back(absl::StrCat(name, " has shape [", absl::StrJoin(found->second.sizes(), ","), "], not [",
+      problems.push_back(absl::StrCat(name, " has shape [", absl::StrJoin(found->second.sizes(), ","), "] instead of [",
                                       absl::StrJoin(own.sizes(), ","), "]"));
     }
     copies.emplace_back(own, found->second);

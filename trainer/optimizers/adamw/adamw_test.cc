@@ -170,7 +170,7 @@ TEST_F(AdamWTest, RefusesTheStateOfAnotherModel) {
   const absl::Status status = optimizer->LoadState(wrong);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()),
-              AllOf(HasSubstr("exp_avg.weight has shape [5,4], not [5,3]"), HasSubstr("step.bias is missing"),
+              AllOf(HasSubstr("exp_avg.weight has shape [5,4] instead of [5,3]"), HasSubstr("step.bias is missing"),
                     HasSubstr("step.other belongs to no parameter")));
   EXPECT_TRUE(at::equal(optimizer->State().Find("exp_avg.weight"), before));
 
