@@ -1,6 +1,5 @@
 #include "nn/transformer_block.h"
 
-
 namespace graticule {
 
 TransformerBlock::TransformerBlock(const TransformerBlockOptions& options)
