@@ -8,8 +8,9 @@ two take turns, a few steps each: timm, Graticule, timm, Graticule, … Each pai
 median of the ratios is the result: above 1, Graticule is the faster.
 
 Both do the same work: the model in training mode on one fixed batch of random images, cross-entropy, backward, fused
-AdamW, with autocast to bfloat16 or without, on the same number of threads. timm runs in a process that lives through
-all rounds, so that it is warmed up once; Graticule's `bench` warms up by itself in each round, before it measures.
+AdamW, with autocast to bfloat16 or without, on the same number of threads; what the spec has besides (drop path, label
+smoothing, moving average) is switched off. Each side is a process that lives through all rounds, is warmed up once, and
+sleeps while it is the other's turn.
 
 PyTorch and timm are installed into a virtual environment of their own on first use (3 GB).
 """
@@ -39,7 +40,7 @@ def parse_arguments():
     add("--steps", type=int, default=8, help="training steps of one measurement [%(default)s]")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of the kernels [%(default)s]")
     add("--venv", type=pathlib.Path, default=cache / "graticule" / "venv-timm", help="[%(default)s]")
-    add("--timm-worker", action="store_true", help=argparse.SUPPRESS)
+    add("--timm-worker", metavar="PRECISION", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -63,7 +64,7 @@ def enter(venv):
 
 
 def timm_worker(arguments):
-    """Trains with timm; for each line "PRECISION STEPS" on standard input it answers with images per second."""
+    """Trains with timm: for each line on standard input a few steps, and their images per second as an answer."""
     import timm  # pylint: disable=import-outside-toplevel
     import torch  # pylint: disable=import-outside-toplevel
 
@@ -76,53 +77,58 @@ def timm_worker(arguments):
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.05, fused=True)
     criterion = torch.nn.CrossEntropyLoss()
 
-    def train(precision, steps):
+    def train(steps):
         for _ in range(steps):
-            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            with torch.autocast("cpu", torch.bfloat16, enabled=arguments.timm_worker == "bf16"):
                 loss = criterion(model(images), targets)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
 
-    for precision in arguments.precision:
-        train(precision, WARM_UP_STEPS)
-    for line in sys.stdin:
-        precision, steps = line.split()
+    train(WARM_UP_STEPS)
+    for _ in sys.stdin:
         begin = time.perf_counter()
-        train(precision, int(steps))
-        print(arguments.batch_size * int(steps) / (time.perf_counter() - begin), flush=True)
+        train(arguments.steps)
+        rate = arguments.batch_size * arguments.steps / (time.perf_counter() - begin)
+        print(json.dumps({"train": {"images_per_second": rate}}), flush=True)
 
 
-class Timm:
-    """The worker above, in a process of its own."""
+class Side:
+    """A process that measures when it is asked to."""
 
-    def __init__(self):
-        command = [sys.executable, *sys.argv, "--timm-worker"]
+    def __init__(self, name, command):
+        self.name = name
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
-    def measure(self, precision, steps):
-        print(precision, steps, file=self.process.stdin, flush=True)
-        answer = self.process.stdout.readline()
+    def measure(self):
+        """Images per second of a few training steps."""
+        answer = ""
+        try:
+            print(file=self.process.stdin, flush=True)
+            answer = self.process.stdout.readline()
+        except BrokenPipeError:
+            pass
         if not answer:
-            sys.exit("compare_timm: timm's side ended; what stands above says why")
-        return float(answer)
+            sys.exit(f"compare_timm: {self.name} ended before it had measured; what stands above says why")
+        return json.loads(answer)["train"]["images_per_second"]
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.stdout.close()
+        self.process.wait()
 
 
-def measure_graticule(arguments, precision):
-    command = [
-        ROOT / "graticule",
-        "bench",
-        ROOT / "configs" / "models" / f"{arguments.model}.textproto",
-        f"--batch-size={arguments.batch_size}",
-        f"--steps={arguments.steps}",
+def sides(arguments, precision):
+    graticule = [
+        *(ROOT / "graticule", "bench", ROOT / "configs" / "models" / f"{arguments.model}.textproto"),
+        *("--set=backbone.drop_path_rate=0", "--set=task.label_smoothing=0", "--set=trainer.ema_decay=0"),
+        "--set=trainer.device=CPU",
+        *("--model-only", "--interactive", "--json", f"--rounds={arguments.rounds + 1}"),
+        *(f"--batch-size={arguments.batch_size}", f"--steps={arguments.steps}", f"--threads={arguments.threads}"),
         f"--precision={precision}",
-        f"--set=trainer.threads={arguments.threads}",
-        "--json",
     ]
-    result = subprocess.run(command, stdout=subprocess.PIPE, check=False)
-    if result.returncode:
-        sys.exit("compare_timm: Graticule's side failed; what stands above says why")
-    return json.loads(result.stdout)["train"]["images_per_second"]
+    timm = [sys.executable, *sys.argv, f"--timm-worker={precision}"]
+    return Side("timm", timm), Side("Graticule", graticule)
 
 
 def main():
@@ -136,17 +142,19 @@ def main():
         f"{arguments.model}, batch {arguments.batch_size}, {arguments.threads} threads, "
         f"{arguments.steps} steps a measurement"
     )
-    timm = Timm()
-    # Not measured: it may have to build the program, and brings both sides' files into memory.
-    measure_graticule(arguments, arguments.precision[0])
-    timm.measure(arguments.precision[0], 1)
     for precision in arguments.precision:
+        timm, graticule = sides(arguments, precision)
+        # Not counted: it waits for both to be ready, and Graticule may have to be built first.
+        graticule.measure()
+        timm.measure()
         print(f"\n{precision}   timm    graticule   ratio   (images per second)")
         pairs = []
         for _ in range(arguments.rounds):
-            pairs.append((timm.measure(precision, arguments.steps), measure_graticule(arguments, precision)))
+            pairs.append((timm.measure(), graticule.measure()))
             theirs, ours = pairs[-1]
             print(f"     {theirs:7.2f}   {ours:7.2f}    {ours / theirs:6.3f}", flush=True)
+        timm.close()
+        graticule.close()
         medians = [statistics.median(side) for side in zip(*pairs)]
         ratio = statistics.median(ours / theirs for theirs, ours in pairs)
         print(f"{precision} median: timm {medians[0]:.2f}, graticule {medians[1]:.2f}; ratio of pairs {ratio:.3f}")
