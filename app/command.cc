@@ -1,15 +1,29 @@
 #include "app/command.h"
 
-#include <algorithm>
 #include <iostream>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "trainer/parts.h"
 
 namespace graticule {
+namespace {
+
+constexpr char kUsageError[] = "graticule.UsageError";
+
+}  // namespace
+
+absl::Status UsageError(std::string_view message) {
+  absl::Status status = absl::InvalidArgumentError(std::string(message));
+  status.SetPayload(kUsageError, absl::Cord());
+  return status;
+}
+
+bool IsUsageError(const absl::Status& status) { return status.GetPayload(kUsageError).has_value(); }
 
 void SpecArguments::AddTo(CLI::App& command) {
   command.add_option("SPEC", path, "The experiment, a textproto file such as configs/quickstart.textproto")->required();
@@ -30,7 +44,7 @@ absl::StatusOr<Spec> SpecArguments::LoadAndCheck(absl::Status (*check)(const Exp
   for (const std::string& error : partial.spec.Locate(check(partial.spec.experiment()))) errors.push_back(error);
   if (errors.empty()) return std::move(partial.spec);
   for (const std::string& error : errors) std::cerr << error << "\n";
-  return absl::InvalidArgumentError(
+  return UsageError(
       absl::StrCat(errors.size(), errors.size() == 1 ? " mistake in " : " mistakes in ", path, "; nothing was started"));
 }
 

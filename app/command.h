@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "CLI/CLI.hpp"
@@ -14,8 +15,12 @@
 namespace graticule {
 
 // What the chosen subcommand does, run once the command line is read. A status becomes the last line on standard error and
-// the exit code: 2 for InvalidArgument (a wrong spec or command line), 1 for every other error.
+// the exit code: 2 for a UsageError, 1 for every other error.
 using Action = std::function<absl::Status()>;
+
+// A wrong spec or command line: nothing was started.
+absl::Status UsageError(std::string_view message);
+bool IsUsageError(const absl::Status& status);
 
 void AddTrain(CLI::App& app, Action& action);
 void AddEval(CLI::App& app, Action& action);

@@ -37,7 +37,7 @@ int Report(const absl::Status& status) {
   if (status.ok()) return 0;
   std::cout << std::flush;
   std::cerr << "graticule: " << status.message() << std::endl;
-  return status.code() == absl::StatusCode::kInvalidArgument ? 2 : 1;
+  return graticule::IsUsageError(status) ? 2 : 1;
 }
 
 }  // namespace

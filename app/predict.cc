@@ -122,11 +122,13 @@ absl::Status PredictImages(const Arguments& arguments, const Experiment& experim
       continue;
     }
     const at::Tensor scores = at::softmax(model.Predict(*image, false).at("logits").to(at::kFloat), 1).cpu();
+    // A checkpoint of other classes leaves the spec's classes without names.
+    const bool named = static_cast<int64_t>(class_names.size()) == scores.size(1);
     const int64_t k = std::min<int64_t>(arguments.top_k, scores.size(1));
     const auto [values, classes] = scores.topk(k, 1);
     for (int64_t rank = 0; rank < k; ++rank) {
       const int64_t label = classes.const_data_ptr<int64_t>()[rank];
-      output << CsvField(file) << "," << rank + 1 << "," << CsvField(class_names.empty() ? absl::StrCat(label) : class_names[label]) << ","
+      output << CsvField(file) << "," << rank + 1 << "," << CsvField(named ? class_names[label] : absl::StrCat(label)) << ","
              << absl::StrFormat("%.6f", values.const_data_ptr<float>()[rank]) << "\n";
     }
   }
@@ -164,13 +166,13 @@ absl::Status PredictTensors(const Arguments& arguments, const Experiment& experi
 
 absl::Status Predict(const Arguments& arguments) {
   if (arguments.images.empty() == arguments.tensors.empty()) {
-    return absl::InvalidArgumentError("give either --images=PATH… or --tensors=FILE");
+    return UsageError("give either --images=PATH… or --tensors=FILE");
   }
   if (!arguments.tensors.empty() && arguments.output.empty()) {
-    return absl::InvalidArgumentError("--tensors needs --output=FILE, the safetensors file to write");
+    return UsageError("--tensors needs --output=FILE, the safetensors file to write");
   }
   if (arguments.tokens && arguments.tensors.empty()) {
-    return absl::InvalidArgumentError("--tokens goes with --tensors");
+    return UsageError("--tokens goes with --tensors");
   }
   ASSIGN_OR_RETURN(const Spec spec, arguments.spec.LoadForModel());
   const Experiment& experiment = spec.experiment();

@@ -135,7 +135,7 @@ TEST(SafetensorsTest, ErrorsNameThePath) {
   const std::string cut = testing::TempDir() + "/cut.safetensors";
   ASSERT_TRUE(WriteFile(cut, ReadFile("nn/testdata/python.safetensors")->substr(0, 1170)).ok());
   EXPECT_THAT(std::string(ReadSafetensors(cut).status().message()),
-              AllOf(HasSubstr(cut + ":"), HasSubstr("may be cut")));
+              AllOf(HasSubstr(cut + ":"), HasSubstr("may be truncated")));
   EXPECT_TRUE(absl::IsNotFound(WriteSafetensors(testing::TempDir() + "/no/folder", {})));
 }
 

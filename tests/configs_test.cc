@@ -88,7 +88,6 @@ TEST_P(ConfigsTest, TrainsAStepAtATinySize) {
   experiment.mutable_data()->set_threads(1);
   Trainer& trainer = *experiment.mutable_trainer();
   trainer.set_batch_size(2);
-  trainer.clear_learning_rate_batch_size();  // so that the peak stays above the schedule's end
   trainer.clear_accumulation_steps();
   trainer.set_max_steps(1);
   trainer.set_device(Trainer::CPU);

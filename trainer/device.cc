@@ -5,10 +5,20 @@
 
 #include "ATen/Context.h"
 #include "ATen/Parallel.h"
-#include "ATen/autocast_mode.h"
 #include "ATen/ops/addcmul.h"
 #include "ATen/ops/tensor.h"
 #include "data/random.h"
+
+// From ATen/autocast_mode.h, which includes the whole of ATen.
+namespace at::autocast {
+TORCH_API bool is_autocast_enabled(at::DeviceType device_type);
+TORCH_API void set_autocast_enabled(at::DeviceType device_type, bool enabled);
+TORCH_API at::ScalarType get_autocast_dtype(at::DeviceType device_type);
+TORCH_API void set_autocast_dtype(at::DeviceType device_type, at::ScalarType dtype);
+TORCH_API int increment_nesting();
+TORCH_API int decrement_nesting();
+TORCH_API void clear_cache();
+}  // namespace at::autocast
 
 namespace graticule {
 

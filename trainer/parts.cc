@@ -267,7 +267,8 @@ absl::Status CheckExperiment(const Experiment& experiment) {
       steps = CountSteps(trainer, data->train->size());
     }
   }
-  errors.Add("trainer.schedule", BuildSchedule(experiment, steps).status());
+  // What a schedule would say of a peak that is wrong in itself helps nobody.
+  if (trainer.learning_rate() > 0) errors.Add("trainer.schedule", BuildSchedule(experiment, steps).status());
   for (int i = 0; i < trainer.sinks_size(); ++i) {
     errors.Add(absl::StrCat("trainer.sinks[", i, "]"), CheckPluginType(Sink::kKind, AnyTypeName(trainer.sinks(i))));
   }

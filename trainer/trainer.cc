@@ -14,9 +14,6 @@
 #include <vector>
 
 #include "ATen/Parallel.h"
-#include "ATen/ops/_foreach_mul.h"
-#include "ATen/ops/_foreach_norm.h"
-#include "ATen/ops/stack.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
@@ -36,6 +33,7 @@
 #include "trainer/progress.h"
 #include "trainer/run_log.h"
 #include "trainer/sinks/sink.h"
+#include "trainer/step.h"
 
 namespace graticule {
 namespace {
@@ -45,18 +43,6 @@ namespace fs = std::filesystem;
 double Now() { return absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()); }
 
 int OrDefault(int value, int otherwise) { return value > 0 ? value : otherwise; }
-
-// Scales the gradients to a global norm of at most `max_norm`, without a look at it by the host; returns the norm.
-at::Tensor ClipByNorm(const std::vector<NamedParameter>& parameters, double max_norm) {
-  c10::NoGradGuard no_grad;
-  std::vector<at::Tensor> gradients;
-  for (const NamedParameter& parameter : parameters) {
-    if (parameter.tensor.grad().defined()) gradients.push_back(parameter.tensor.grad());
-  }
-  const at::Tensor norm = at::stack(at::_foreach_norm(gradients, 2)).norm();
-  at::_foreach_mul_(gradients, norm.add(1e-6).reciprocal().mul(max_norm).clamp_max(1.0));
-  return norm;
-}
 
 // The first lines in which two texts differ, for a message.
 std::string FirstDifference(const std::string& before, const std::string& now) {
@@ -77,6 +63,7 @@ class Training {
     RETURN_IF_ERROR(PrepareDirectory());
     RETURN_IF_ERROR(Build());
     RETURN_IF_ERROR(Resume());
+    step_.emplace(config_, *normalize_, device_, *task_, *optimizer_, ema_.get());
     RETURN_IF_ERROR(OpenSinks());
     Announce();
     const double start = Now();
@@ -118,8 +105,6 @@ class Training {
     steps_ = CountSteps(config_, data_.train->size());
     ASSIGN_OR_RETURN(task_, BuildTask(experiment_, data_.train->class_names()));
     task_->To(device_);
-    trained_ = task_->Parameters();
-    std::erase_if(trained_, [](const NamedParameter& parameter) { return !parameter.trainable; });
     ASSIGN_OR_RETURN(optimizer_, BuildOptimizer(experiment_, *task_));
     ASSIGN_OR_RETURN(schedule_, BuildSchedule(experiment_, steps_));
     normalize_.emplace(experiment_.data(), device_);
@@ -229,34 +214,24 @@ class Training {
       ASSIGN_OR_RETURN(const std::optional<Batch> batch, train_loader_->Next());
       if (!batch.has_value()) return absl::InternalError("the loader's epoch ended before its last batch");
       try {
-        SeedDraws({config_.seed(), kDrawsOfStep, static_cast<uint64_t>(state_.step()), static_cast<uint64_t>(part)});
-        const Batch ready = (*normalize_)(*batch);
-        TaskOutput output;
-        {
-          const AutocastScope autocast(config_.precision(), device_);
-          output = task_->Train(ready, progress);
-        }
-        (accumulation == 1 ? output.loss : output.loss.div(accumulation)).backward();
+        const TaskOutput output = step_->Forward(*batch, state_.step(), part, progress);
+        step_->Backward(output.loss);
         metrics_.Add("train/", output.metrics);
-        images_ += batch->size();
       } catch (...) {
         return CurrentExceptionToStatus("forward and backward");
       }
+      images_ += batch->size();
       state_.set_batches_done(state_.batches_done() + 1);
     }
     try {
-      if (config_.clip_norm() > 0) metrics_.Add("grad_norm", ClipByNorm(trained_, config_.clip_norm()), 1);
       learning_rate_ = schedule_->LearningRate(state_.step());
-      optimizer_->Step(learning_rate_);
-      for (NamedParameter& parameter : trained_) parameter.tensor.mutable_grad() = at::Tensor();
-      if (ema_ != nullptr) {
-        ema_->Update();
-        state_.set_ema_updates(state_.ema_updates() + 1);
-      }
+      const at::Tensor gradient_norm = step_->Update(learning_rate_);
+      if (gradient_norm.defined()) metrics_.Add("grad_norm", gradient_norm, 1);
     } catch (...) {
       return CurrentExceptionToStatus("optimizer");
     }
     state_.set_step(state_.step() + 1);
+    if (ema_ != nullptr) state_.set_ema_updates(state_.ema_updates() + 1);
     return absl::OkStatus();
   }
 
@@ -422,11 +397,11 @@ class Training {
   DataParts data_;
   Steps steps_;
   std::unique_ptr<Task> task_;
-  std::vector<NamedParameter> trained_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Schedule> schedule_;
   std::unique_ptr<Ema> ema_;
   std::optional<Normalizer> normalize_;
+  std::optional<TrainingStep> step_;
   std::unique_ptr<Loader> train_loader_, val_loader_;
   std::vector<std::unique_ptr<Sink>> sinks_;
 

@@ -17,10 +17,6 @@ absl::StatusOr<std::unique_ptr<Schedule>> CosineSchedule::Create(const Cosine& c
   check("warmup_epochs", config.warmup_epochs());
   check("warmup_learning_rate", config.warmup_learning_rate());
   check("min_learning_rate", config.min_learning_rate());
-  if (config.min_learning_rate() > context.learning_rate) {
-    errors.Add("min_learning_rate", absl::StrCat("must be at most the peak learning rate of ", context.learning_rate,
-                                                 ", found ", config.min_learning_rate()));
-  }
   if (!errors.empty()) return errors.ToStatus();
   return std::unique_ptr<Schedule>(new CosineSchedule(config, context));
 }

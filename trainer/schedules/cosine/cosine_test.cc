@@ -93,17 +93,24 @@ TEST(CosineTest, WarmupMayOutlastTheTraining) {
   ExpectLearningRates(*schedule, {{0, 0}, {3, 0.375}, {7, 0.875}, {8, 0}});
 }
 
+// As in timm: a tiny batch may scale the peak below the end of the recipe that it tries out.
+TEST(CosineTest, ThePeakMayBeBelowTheEnd) {
+  Cosine config;
+  config.set_min_learning_rate(0.4);
+  const auto schedule = NewSchedule(config, {.learning_rate = 0.2, .total_steps = 4, .steps_per_epoch = 4});
+  ExpectLearningRates(*schedule, {{0, 0.2}, {2, 0.3}, {4, 0.4}});
+}
+
 TEST(CosineTest, AllMistakesOfAConfigComeTogether) {
   Cosine config;
   config.set_warmup_epochs(-1);
   config.set_warmup_learning_rate(std::numeric_limits<double>::quiet_NaN());
-  config.set_min_learning_rate(0.2);
+  config.set_min_learning_rate(-0.2);
   const absl::Status status =
       Registry<Schedule>::Create(config, {.learning_rate = 0.1, .total_steps = 10, .steps_per_epoch = 5}).status();
   std::vector<std::string> paths;
   for (const FieldError& error : FieldErrors::FromStatus(status)) paths.push_back(error.path);
   EXPECT_THAT(paths, testing::ElementsAre("warmup_epochs", "warmup_learning_rate", "min_learning_rate"));
-  EXPECT_THAT(std::string(status.message()), testing::HasSubstr("at most the peak learning rate of 0.1, found 0.2"));
 }
 
 }  // namespace
