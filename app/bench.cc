@@ -143,7 +143,7 @@ std::string Table(const Json& report) {
   absl::StrAppend(&text, "prediction  ", speed("inference"), "\n");
   if (report.contains("data")) {
     absl::StrAppend(&text, "loader      ", speed("data"), "\n");
-    absl::StrAppendFormat(&text, "            %.1f img/s in training on its batches, of which the shares are\n",
+    absl::StrAppendFormat(&text, "            %.1f img/s in training on its batches, whose shares stand above\n",
                           number("/data/train_images_per_second"));
   }
   absl::StrAppendFormat(&text, "model       %s parameters, %.4g GMACs an image\n",
@@ -180,7 +180,8 @@ class Bench {
     ASSIGN_OR_RETURN(task_, BuildTask(experiment_, summary_.class_names));
     task_->To(device_);
     ASSIGN_OR_RETURN(optimizer_, BuildOptimizer(experiment_, *task_), "trainer.optimizer");
-    const Steps steps{.per_epoch = arguments_.steps, .total = arguments_.steps};
+    const Steps steps{.per_epoch = arguments_.steps,
+                      .total = static_cast<int64_t>(arguments_.steps) * std::max(1, trainer_.epochs())};
     ASSIGN_OR_RETURN(schedule_, BuildSchedule(experiment_, steps), "trainer.schedule");
     if (trainer_.ema_decay() > 0) {
       ema_ = std::make_unique<Ema>(trainer_.ema_decay(), task_->ModelParameters(), task_->ModelBuffers());
