@@ -1,4 +1,7 @@
-"""The targets of a plugin: one folder, five files, one macro."""
+"""The targets of a plugin: one folder, five files, one macro.
+
+Labels name @graticule, so that they mean the same in another repository, which must know Graticule by this name.
+"""
 
 def _proto_comments_impl(ctx):
     proto = ctx.attr.proto[ProtoInfo]
@@ -76,7 +79,7 @@ def documented_proto_library(name, srcs, deps = [], visibility = None):
         name = name + "_comments",
         srcs = [name + "_comments_source"],
         visibility = visibility,
-        deps = [str(Label("//plugin:comments"))],
+        deps = ["@graticule//plugin:comments"],
         alwayslink = True,
     )
 
@@ -105,7 +108,7 @@ def graticule_plugin(
       test_size: Bazel's size of NAME_test.
       visibility: who may link the plugin; by default the aggregates of the tree.
     """
-    visibility = visibility or [str(Label("//plugin:aggregates"))]
+    visibility = visibility or ["@graticule//plugin:aggregates"]
     documented_proto_library(
         name = name,
         srcs = [name + ".proto"],
@@ -121,8 +124,8 @@ def graticule_plugin(
         deps = [
             ":" + name + "_cc_proto",
             ":" + name + "_comments",
-            str(Label("//plugin:registry")),
-            str(Label("//plugin:status")),
+            "@graticule//plugin:registry",
+            "@graticule//plugin:status",
         ] + deps,
         # Nothing names the plugin, so only this keeps the linker from dropping it.
         alwayslink = True,
@@ -135,9 +138,9 @@ def graticule_plugin(
         deps = [
             ":" + name,
             ":" + name + "_cc_proto",
-            str(Label("//plugin:registry")),
-            str(Label("//plugin:status")),
-            str(Label("//third_party/gtest:gtest_main")),
+            "@graticule//plugin:registry",
+            "@graticule//plugin:status",
+            "@graticule//third_party/gtest:gtest_main",
         ] + test_deps,
     )
 
