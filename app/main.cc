@@ -47,12 +47,6 @@ int main(int argc, char** argv) {
   CLI::App app("Graticule trains vision transformers whose tokens know where their patches are.", "graticule");
   app.set_version_flag("--version", graticule::kVersion);
   app.require_subcommand(1);
-  app.footer(
-      "First steps:\n"
-      "  graticule train configs/quickstart.textproto     train a small model on real digits, a minute\n"
-      "  graticule show configs/models/deit_tiny_patch16_224.textproto\n"
-      "  graticule list                                    every plugin with its fields\n"
-      "  graticule SUBCOMMAND --help                       what a subcommand takes");
   graticule::Action action;
   graticule::AddTrain(app, action);
   graticule::AddEval(app, action);
@@ -61,6 +55,13 @@ int main(int argc, char** argv) {
   graticule::AddList(app, action);
   graticule::AddCheck(app, action);
   graticule::AddBench(app, action);
+  // After the subcommands, which would inherit it.
+  app.footer(
+      "First steps:\n"
+      "  graticule train configs/quickstart.textproto     train a small model on real digits, a minute\n"
+      "  graticule show configs/models/deit_tiny_patch16_224.textproto\n"
+      "  graticule list                                    every plugin with its fields\n"
+      "  graticule SUBCOMMAND --help                       what a subcommand takes");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

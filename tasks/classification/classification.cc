@@ -59,8 +59,6 @@ absl::StatusOr<std::unique_ptr<Task>> ClassificationTask::Create(const Classific
   const int64_t classes = known_classes > 0 ? known_classes : config.num_classes();
   if (config.num_classes() < 0) {
     errors.Add("task.num_classes", absl::StrCat("must not be negative, found ", config.num_classes()));
-  } else if (known_classes > 0 && config.num_classes() > 0 && config.num_classes() != known_classes) {
-    errors.Add("task.num_classes", absl::StrCat("is ", config.num_classes(), ", but the data set has ", known_classes, " classes"));
   } else if (classes == 0 && !MetaScope::active()) {
     errors.Add("task.num_classes", "must be given where the data set is not at hand");
   }

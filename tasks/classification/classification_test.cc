@@ -217,7 +217,7 @@ TEST(ClassificationTest, MistakesOfAllPartsComeTogetherWithTheirPlacesInTheSpec)
   context.objectives[0].set_weight(-1);
   Classification config;
   config.set_label_smoothing(1);
-  config.set_num_classes(7);
+  config.set_num_classes(-7);
   std::vector<std::string> paths;
   for (const FieldError& error : FieldErrors::FromStatus(Registry<Task>::Create(config, context).status())) {
     paths.push_back(error.path);
@@ -225,6 +225,12 @@ TEST(ClassificationTest, MistakesOfAllPartsComeTogetherWithTheirPlacesInTheSpec)
   EXPECT_THAT(paths, ElementsAre("task.label_smoothing", "task.num_classes", "backbone.value", "objectives[0].weight"));
   const auto twice = Registry<Task>::Create(Classification(), Context(2)).status();
   EXPECT_THAT(std::string(twice.message()), HasSubstr("objectives[1].name: two objectives are called 'square'"));
+}
+
+TEST(ClassificationTest, TheDataSetDecidesTheNumberOfClasses) {
+  Classification config;
+  config.set_num_classes(1000);
+  EXPECT_EQ(Make(config, Context())->Predict(at::randn({2, 3, 2, 2}), false).at("logits").size(1), 6);
 }
 
 TEST(ClassificationTest, NumberOfClassesIsNeededWithoutADataSet) {
