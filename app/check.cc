@@ -8,8 +8,8 @@ namespace graticule {
 
 void AddCheck(CLI::App& app, Action& action) {
   auto arguments = std::make_shared<SpecArguments>();
-  CLI::App* command =
-      app.add_subcommand("check", "Find every mistake of an experiment without starting it; exit code 2 if there are any");
+  CLI::App* command = app.add_subcommand(
+      "check", "Find every mistake of an experiment without starting it; exit code 2 if there are any");
   arguments->AddTo(*command);
   command->callback([arguments, &action] {
     action = [arguments]() -> absl::Status {

@@ -1,10 +1,9 @@
-#include "trainer/trainer.h"
-
 #include <memory>
 #include <string>
 
 #include "app/command.h"
 #include "plugin/status.h"
+#include "trainer/trainer.h"
 
 namespace graticule {
 

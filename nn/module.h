@@ -1,5 +1,5 @@
-// The base of everything that owns weights. It has the parts of torch::nn::Module that Graticule uses, at a third of the
-// compile time: named parameters and buffers, children, train and eval mode, moving to a device.
+// The base of everything that owns weights. It has the parts of torch::nn::Module that Graticule uses, at a third of
+// the compile time: named parameters and buffers, children, train and eval mode, moving to a device.
 #ifndef GRATICULE_NN_MODULE_H_
 #define GRATICULE_NN_MODULE_H_
 
@@ -101,8 +101,8 @@ class MetaScope {
 // An uninitialised float tensor of this shape, on the CPU, or on the meta device inside a MetaScope.
 at::Tensor NewParameter(at::IntArrayRef shape);
 
-// Initialisers, in place, returning the tensor; no-ops on meta tensors. They draw from the CPU's default generator, which
-// whoever builds the model has seeded.
+// Initialisers, in place, returning the tensor; no-ops on meta tensors. They draw from the CPU's default generator,
+// which whoever builds the model has seeded.
 namespace init {
 at::Tensor Zeros(at::Tensor tensor);
 at::Tensor Ones(at::Tensor tensor);

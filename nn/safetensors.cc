@@ -150,7 +150,8 @@ absl::StatusOr<std::vector<Entry>> ParseHeader(std::string_view header, uint64_t
     ASSIGN_OR_RETURN(Entry entry, ParseEntry(name, value));
     if (entry.end > data_size) {
       return absl::InvalidArgumentError(absl::StrCat("the data of tensor '", name, "' ends at byte ", entry.end,
-                                                     " of the ", data_size, " that the file has: the file may be truncated"));
+                                                     " of the ", data_size,
+                                                     " that the file has: the file may be truncated"));
     }
     entries.push_back(std::move(entry));
   }

@@ -24,16 +24,16 @@ struct Safetensors {
   at::Tensor Find(std::string_view name) const;
 };
 
-// The bytes of a file. Tensors are made contiguous on the CPU; the data starts at a multiple of 64 bytes, each tensor at a
-// multiple of its element size. Types: float 64, 32, 16, bfloat16, int 64, 32, 16, 8, uint8, bool; names differ.
+// The bytes of a file. Tensors are made contiguous on the CPU; the data starts at a multiple of 64 bytes, each tensor
+// at a multiple of its element size. Types: float 64, 32, 16, bfloat16, int 64, 32, 16, 8, uint8, bool; names differ.
 std::string SerializeSafetensors(const Safetensors& contents);
 
 // Writes `path` directly (not atomically), fsynced. Errors name the path.
 absl::Status WriteSafetensors(const std::string& path, const Safetensors& contents);
 
-// Refuses a header longer than the file, gaps, overlapping or out-of-range tensors, sizes that do not match their shapes,
-// unknown types and duplicate names, each by a clear error that names the path and the tensor. The tensors own their
-// memory.
+// Refuses a header longer than the file, gaps, overlapping or out-of-range tensors, sizes that do not match their
+// shapes, unknown types and duplicate names, each by a clear error that names the path and the tensor. The tensors own
+// their memory.
 absl::StatusOr<Safetensors> ReadSafetensors(const std::string& path);
 absl::StatusOr<Safetensors> ParseSafetensors(std::string_view bytes);
 

@@ -31,7 +31,9 @@ struct TokenMap {
   std::vector<at::Tensor> features;  // for dense tasks, the stages' maps [B,C,h,w]; empty unless asked for
 
   // [B,N,D], or [B,V,D] under masking.
-  at::Tensor PatchTokens() const { return prefix_tokens == 0 ? tokens : tokens.narrow(1, prefix_tokens, tokens.size(1) - prefix_tokens); }
+  at::Tensor PatchTokens() const {
+    return prefix_tokens == 0 ? tokens : tokens.narrow(1, prefix_tokens, tokens.size(1) - prefix_tokens);
+  }
 };
 
 // What a pooling asks of the backbone, which meets it or says in a Status why it can't.

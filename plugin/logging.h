@@ -1,4 +1,5 @@
-// The one header for LOG, CHECK and VLOG. LibTorch's headers are compiled with C10_USE_GLOG, so that theirs are these too.
+// The one header for LOG, CHECK and VLOG. LibTorch's headers are compiled with C10_USE_GLOG, so that theirs are these
+// too.
 #ifndef GRATICULE_PLUGIN_LOGGING_H_
 #define GRATICULE_PLUGIN_LOGGING_H_
 

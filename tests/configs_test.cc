@@ -1,5 +1,5 @@
-// Every experiment under configs/ is read, checked, built and trained for one step at a tiny size. A new file is found by
-// itself.
+// Every experiment under configs/ is read, checked, built and trained for one step at a tiny size. A new file is found
+// by itself.
 #include <algorithm>
 #include <filesystem>
 #include <string>
@@ -55,8 +55,8 @@ TEST_P(ConfigsTest, HasNoMistakes) {
 // A model that keeps its shape but is shallow, on small images, for one step.
 TEST_P(ConfigsTest, TrainsAStepAtATinySize) {
   Experiment experiment = Load();
-  const auto* backbone = google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(
-      AnyTypeName(experiment.backbone()));
+  const auto* backbone =
+      google::protobuf::DescriptorPool::generated_pool()->FindMessageTypeByName(AnyTypeName(experiment.backbone()));
   std::unique_ptr<google::protobuf::Message> config(
       google::protobuf::MessageFactory::generated_factory()->GetPrototype(backbone)->New());
   ASSERT_TRUE(experiment.backbone().UnpackTo(config.get()));

@@ -97,8 +97,9 @@ TEST_F(EndToEndTest, TrainingLeavesARunDirectory) {
   }
   EXPECT_TRUE(has_events);
   const std::vector<std::string> header = Lines(ReadText(run + "/metrics.csv"));
-  EXPECT_THAT(header[0], testing::StartsWith("step,epoch,train/loss,train/apl/loss,train/apl/accuracy,val/top1,val/top5,lr,"
-                                             "images_per_second"));
+  EXPECT_THAT(header[0],
+              testing::StartsWith("step,epoch,train/loss,train/apl/loss,train/apl/accuracy,val/top1,val/top5,lr,"
+                                  "images_per_second"));
   const auto rows = ReadMetrics(run);
   EXPECT_EQ(rows.back().at("step"), 16);
   EXPECT_EQ(rows.back().at("epoch"), 4);
@@ -124,7 +125,8 @@ TEST_F(EndToEndTest, AResumedRunEndsAsOneThatNeverStopped) {
   const std::string cut = folder_ + "/cut";
   fs::copy(whole, cut, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
   fs::remove_all(cut + "/checkpoints");
-  const ProgramResult half = RunProgram({"train", WriteSpec(TinySpec()), "--output=" + cut, "--set", "trainer.max_steps=8"});
+  const ProgramResult half =
+      RunProgram({"train", WriteSpec(TinySpec()), "--output=" + cut, "--set", "trainer.max_steps=8"});
   EXPECT_NE(half.exit_code, 0);  // another spec: refused, and nothing touched
   EXPECT_THAT(half.LastError(), AllOf(HasSubstr("another spec"), HasSubstr("--allow-changed-spec")));
 
@@ -171,7 +173,8 @@ TEST_F(EndToEndTest, EvalMeasuresWhatTrainingMeasured) {
     const ProgramResult result = RunProgram(arguments);
     ASSERT_EQ(result.exit_code, 0) << result.err;
     std::map<std::string, double> values;
-    for (const std::string& line : Lines(result.out)) values[line.substr(0, line.find(':'))] = std::stod(line.substr(line.find(':') + 1));
+    for (const std::string& line : Lines(result.out))
+      values[line.substr(0, line.find(':'))] = std::stod(line.substr(line.find(':') + 1));
     EXPECT_NEAR(values.at("top1"), last.at(ema ? "val_ema/top1" : "val/top1"), 1e-3);
     EXPECT_EQ(values.at("images"), 24);
   }
@@ -184,7 +187,8 @@ TEST_F(EndToEndTest, PredictTakesTensorsAndGivesLogitsAndTokens) {
   ASSERT_TRUE(WriteSafetensors(folder_ + "/in.safetensors", input).ok());
   const std::string output = folder_ + "/out.safetensors";
   const std::vector<std::string> arguments = {"predict", run + "/experiment.textproto",
-                                              "--tensors=" + folder_ + "/in.safetensors", "--output=" + output, "--tokens"};
+                                              "--tensors=" + folder_ + "/in.safetensors", "--output=" + output,
+                                              "--tokens"};
   std::vector<at::Tensor> logits;
   // A run directory, a step folder, a file: the same weights.
   for (const char* checkpoint : {"", "/checkpoints/step-000016", "/checkpoints/last/model.safetensors"}) {

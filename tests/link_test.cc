@@ -1,4 +1,5 @@
-// A plugin that the linker drops is missing from the program while its own test passes. This one links as the program does.
+// A plugin that the linker drops is missing from the program while its own test passes. This one links as the program
+// does.
 #include <set>
 #include <string>
 

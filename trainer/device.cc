@@ -70,7 +70,8 @@ Normalizer::Normalizer(const Data& data, c10::Device device) : device_(device) {
 }
 
 at::Tensor Normalizer::operator()(const at::Tensor& images) const {
-  const at::Tensor floats = images.to(device_, /*non_blocking=*/true).to(at::kFloat, false, false, at::MemoryFormat::Contiguous);
+  const at::Tensor floats =
+      images.to(device_, /*non_blocking=*/true).to(at::kFloat, false, false, at::MemoryFormat::Contiguous);
   return at::addcmul(shift_, floats, scale_);
 }
 

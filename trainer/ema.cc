@@ -53,7 +53,8 @@ absl::Status Ema::LoadState(const Safetensors& state) {
     for (size_t i = 0; i < names.size(); ++i) {
       const at::Tensor tensor = state.Find(names[i]);
       if (!tensor.defined() || tensor.sizes() != into[i].sizes()) {
-        return absl::FailedPreconditionError(absl::StrCat("the moving average of ", names[i], " is missing or has another shape"));
+        return absl::FailedPreconditionError(
+            absl::StrCat("the moving average of ", names[i], " is missing or has another shape"));
       }
       into[i].copy_(tensor);
     }

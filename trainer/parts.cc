@@ -92,8 +92,8 @@ void CheckTrainerFields(const Trainer& trainer, FieldErrors& errors) {
     errors.Add("trainer.ema_decay", absl::StrCat("must be in [0, 1), found ", trainer.ema_decay()));
   }
   if (trainer.batch_size() > 0 && trainer.batch_size() % AccumulationSteps(trainer) != 0) {
-    errors.Add("trainer.accumulation_steps", absl::StrCat(trainer.accumulation_steps(), " does not divide batch_size ",
-                                                          trainer.batch_size()));
+    errors.Add("trainer.accumulation_steps",
+               absl::StrCat(trainer.accumulation_steps(), " does not divide batch_size ", trainer.batch_size()));
   }
   errors.Add("trainer.device", ChooseDevice(trainer).status());
 }
@@ -212,9 +212,9 @@ absl::StatusOr<std::unique_ptr<Schedule>> BuildSchedule(const Experiment& experi
   if (trainer.learning_rate_batch_size() > 0) {
     learning_rate *= static_cast<double>(trainer.batch_size()) / trainer.learning_rate_batch_size();
   }
-  return Registry<Schedule>::Create(trainer.schedule(), {.learning_rate = learning_rate,
-                                                         .total_steps = steps.total,
-                                                         .steps_per_epoch = steps.per_epoch});
+  return Registry<Schedule>::Create(
+      trainer.schedule(),
+      {.learning_rate = learning_rate, .total_steps = steps.total, .steps_per_epoch = steps.per_epoch});
 }
 
 namespace {

@@ -31,8 +31,8 @@ struct DataParts {
   std::unique_ptr<Loader> EvalLoader(const Experiment& experiment) const;
 };
 
-// Every mistake of an experiment that needs no training to be found, as FieldErrors with the spec's field paths. Opens the
-// data set; makes no weights (the model is built on the meta device) and writes nothing.
+// Every mistake of an experiment that needs no training to be found, as FieldErrors with the spec's field paths. Opens
+// the data set; makes no weights (the model is built on the meta device) and writes nothing.
 absl::Status CheckExperiment(const Experiment& experiment);
 // Those of the model alone and of what it needs to predict: the data set may be absent.
 absl::Status CheckModel(const Experiment& experiment);
@@ -42,7 +42,8 @@ absl::StatusOr<DataParts> BuildData(const Experiment& experiment);
 absl::StatusOr<DataParts> BuildEvalTransforms(const Experiment& experiment);
 
 // The task with fresh weights on the CPU, a function of trainer.seed; shapes only inside a MetaScope.
-absl::StatusOr<std::unique_ptr<Task>> BuildTask(const Experiment& experiment, const std::vector<std::string>& class_names);
+absl::StatusOr<std::unique_ptr<Task>> BuildTask(const Experiment& experiment,
+                                                const std::vector<std::string>& class_names);
 
 absl::StatusOr<std::unique_ptr<Optimizer>> BuildOptimizer(const Experiment& experiment, const Task& task);
 

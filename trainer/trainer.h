@@ -16,8 +16,8 @@ struct TrainOptions {
   bool allow_changed_spec = false;
 };
 
-// Trains a checked experiment, or goes on with it from the newest whole checkpoint of its run directory. FailedPrecondition
-// if the training ended well but an `expected` bound does not hold.
+// Trains a checked experiment, or goes on with it from the newest whole checkpoint of its run directory.
+// FailedPrecondition if the training ended well but an `expected` bound does not hold.
 absl::Status Train(const Experiment& experiment, const TrainOptions& options);
 
 }  // namespace graticule

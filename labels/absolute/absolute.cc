@@ -19,11 +19,13 @@ constexpr double kStd = 0.01;
 absl::StatusOr<std::unique_ptr<Objective>> AbsolutePositionalLabelObjective::Create(
     const AbsolutePositionalLabel& config, const ObjectiveContext& context) {
   FieldErrors errors;
-  if (config.hidden_dim() < 0) errors.Add("hidden_dim", absl::StrCat("must not be negative, found ", config.hidden_dim()));
+  if (config.hidden_dim() < 0)
+    errors.Add("hidden_dim", absl::StrCat("must not be negative, found ", config.hidden_dim()));
   if (config.embed_dim() < 0) errors.Add("embed_dim", absl::StrCat("must not be negative, found ", config.embed_dim()));
   if (context.width % 4 != 0) {
-    errors.Add("", absl::StrCat("the head halves the tokens' width twice, so it must be a multiple of 4; the backbone's is ",
-                                context.width));
+    errors.Add(
+        "", absl::StrCat("the head halves the tokens' width twice, so it must be a multiple of 4; the backbone's is ",
+                         context.width));
   }
   if (!errors.empty()) return errors.ToStatus();
   const int64_t half = context.width / 2;
@@ -44,15 +46,16 @@ AbsolutePositionalLabelObjective::AbsolutePositionalLabelObjective(int64_t half_
 }
 
 ObjectiveOutput AbsolutePositionalLabelObjective::Forward(const TokenMap& map) {
-  const at::Tensor patches = map.PatchTokens();                         // [B,N,D], or [B,V,D] of visible ones
-  const at::Tensor half = patches.narrow(2, 0, half_width_);            // [B,N,D/2]
+  const at::Tensor patches = map.PatchTokens();               // [B,N,D], or [B,V,D] of visible ones
+  const at::Tensor half = patches.narrow(2, 0, half_width_);  // [B,N,D/2]
   const at::Tensor embedded = fc2_.Forward(at::gelu(fc1_.Forward(half)));
   const at::Tensor logits = head_.Forward(embedded).flatten(0, 1).to(at::kFloat);  // [B·N,N]
 
   const int64_t batch = patches.size(0);
-  const at::Tensor cells = map.kept.defined() ? map.kept
-                                              : at::arange(map.grid.area(), logits.options().dtype(at::kLong))
-                                                    .expand({batch, map.grid.area()});
+  const at::Tensor cells =
+      map.kept.defined()
+          ? map.kept
+          : at::arange(map.grid.area(), logits.options().dtype(at::kLong)).expand({batch, map.grid.area()});
   const at::Tensor labels = cells.reshape({-1});  // [B·N]
 
   ObjectiveOutput output;

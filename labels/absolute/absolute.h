@@ -13,8 +13,8 @@
 namespace graticule {
 
 // Absolute positional label: L_P = mean over batch and patches of cross-entropy(classifier(MLP(½z_i)), i), i the raster
-// index of the grid cell (arXiv 2206.04981). Labels stay with the cell after flips and crops, and hold for mixed images;
-// under masking the label is the visible token's own cell (TokenMap::kept).
+// index of the grid cell (arXiv 2206.04981). Labels stay with the cell after flips and crops, and hold for mixed
+// images; under masking the label is the visible token's own cell (TokenMap::kept).
 //
 // Metrics: "loss"; "accuracy", the share of patches whose cell is found, in percent.
 class AbsolutePositionalLabelObjective : public Objective {

@@ -23,11 +23,11 @@ void CheckWeight(const ObjectiveSpec& spec, const std::string& path, FieldErrors
   for (int i = 0; i < spec.weight_schedule_size(); ++i) {
     const ObjectiveSpec::Point& point = spec.weight_schedule(i);
     const std::string at = absl::StrCat(path, ".weight_schedule[", i, "]");
-    if (!(point.weight() >= 0)) errors.Add(at + ".weight", absl::StrCat("must not be negative, found ", point.weight()));
+    if (!(point.weight() >= 0))
+      errors.Add(at + ".weight", absl::StrCat("must not be negative, found ", point.weight()));
     if (!(point.progress() >= previous && point.progress() <= 1)) {
-      errors.Add(at + ".progress",
-                 absl::StrCat("must go up from 0 to 1, found ", point.progress(), i ? " after " : "",
-                              i ? absl::StrCat(previous) : ""));
+      errors.Add(at + ".progress", absl::StrCat("must go up from 0 to 1, found ", point.progress(), i ? " after " : "",
+                                                i ? absl::StrCat(previous) : ""));
     }
     previous = point.progress();
   }
@@ -92,8 +92,8 @@ absl::StatusOr<std::unique_ptr<Task>> ClassificationTask::Create(const Classific
   if (!errors.empty()) return errors.ToStatus();
 
   (*pooling)->Build((*backbone)->width());
-  std::unique_ptr<ClassificationTask> task(new ClassificationTask(
-      config, std::make_unique<Model>(*std::move(backbone), *std::move(pooling), classes)));
+  std::unique_ptr<ClassificationTask> task(
+      new ClassificationTask(config, std::make_unique<Model>(*std::move(backbone), *std::move(pooling), classes)));
   for (size_t i = 0; i < objectives.size(); ++i) {
     auto& [name, objective] = objectives[i];
     task->objectives_.push_back({name, context.objectives[i], objective.get()});
@@ -135,8 +135,8 @@ TaskOutput ClassificationTask::Train(const Batch& batch, double progress) {
 void ClassificationTask::Evaluate(const Batch& batch, Metrics& metrics) {
   const at::Tensor logits = model_->Logits(model_->backbone->Forward(batch.images)).to(at::kFloat);
   const int64_t k = std::min<int64_t>(5, logits.size(1));
-  const at::Tensor ranked = std::get<1>(logits.topk(k, 1));                 // [B,k]
-  const at::Tensor hits = ranked.eq(batch.labels.unsqueeze(1));             // [B,k]
+  const at::Tensor ranked = std::get<1>(logits.topk(k, 1));      // [B,k]
+  const at::Tensor hits = ranked.eq(batch.labels.unsqueeze(1));  // [B,k]
   metrics.Add("loss", at::cross_entropy_loss(logits, batch.labels).mul(batch.size()), batch.size());
   metrics.Add("top1", hits.narrow(1, 0, 1).sum().mul(100.0), batch.size());
   metrics.Add("top5", hits.sum().mul(100.0), batch.size());

@@ -25,8 +25,8 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// The image's pixels are the tokens: [B,3,2,2] to [B,4,3], so that every result can be worked out by hand. Its config says
-// whether it is broken.
+// The image's pixels are the tokens: [B,3,2,2] to [B,4,3], so that every result can be worked out by hand. Its config
+// says whether it is broken.
 class PixelBackbone : public Backbone {
  public:
   TokenMap Forward(const at::Tensor& images) override {
@@ -60,16 +60,18 @@ class SquareObjective : public Objective {
   at::Tensor weight_ = RegisterParameter("weight", init::Constant(NewParameter({1}), 2));
 };
 
-const Registration<Backbone, google::protobuf::BoolValue> kBackbone(
-    "", "",
-    [](const google::protobuf::BoolValue& broken, const BackboneContext& context)
-        -> absl::StatusOr<std::unique_ptr<Backbone>> {
-      FieldErrors errors;
-      if (broken.value()) errors.Add("value", "is broken");
-      if (context.contract.class_token) errors.Add("", "has no class token");
-      if (!errors.empty()) return errors.ToStatus();
-      return std::make_unique<PixelBackbone>();
-    });
+const Registration<Backbone, google::protobuf::BoolValue> kBackbone("", "",
+                                                                    [](const google::protobuf::BoolValue& broken,
+                                                                       const BackboneContext& context)
+                                                                        -> absl::StatusOr<std::unique_ptr<Backbone>> {
+                                                                      FieldErrors errors;
+                                                                      if (broken.value())
+                                                                        errors.Add("value", "is broken");
+                                                                      if (context.contract.class_token)
+                                                                        errors.Add("", "has no class token");
+                                                                      if (!errors.empty()) return errors.ToStatus();
+                                                                      return std::make_unique<PixelBackbone>();
+                                                                    });
 const Registration<Pooling, google::protobuf::Empty> kPooling(
     "", "", [](const google::protobuf::Empty&, const PoolingContext&) -> absl::StatusOr<std::unique_ptr<Pooling>> {
       return std::make_unique<MeanPooling>();

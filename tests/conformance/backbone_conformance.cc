@@ -72,7 +72,8 @@ TEST_P(BackboneConformance, TokensHaveTheStatedShapeForEverySizeAndContract) {
         const TokenMap map = backbone->Forward(at::randn({batch, 3, size.height, size.width}));
         EXPECT_EQ(map.grid, backbone->grid());
         EXPECT_EQ(map.prefix_tokens, backbone->prefix_tokens());
-        EXPECT_EQ(map.tokens.sizes(), (std::vector<int64_t>{batch, map.prefix_tokens + map.grid.area(), backbone->width()}));
+        EXPECT_EQ(map.tokens.sizes(),
+                  (std::vector<int64_t>{batch, map.prefix_tokens + map.grid.area(), backbone->width()}));
         EXPECT_TRUE(map.tokens.isfinite().all().item<bool>());
         if (map.position.defined()) {
           EXPECT_EQ(map.position.size(0), 1);

@@ -86,8 +86,8 @@ inline std::vector<google::protobuf::Any> SpoiltExamples(const PluginInfo& info)
   return spoilt;
 }
 
-// What a mistake in a config may come back as: InvalidArgument or another error a user can act on, never what the border
-// makes of an exception.
+// What a mistake in a config may come back as: InvalidArgument or another error a user can act on, never what the
+// border makes of an exception.
 inline bool IsUserError(const absl::Status& status) {
   return !status.ok() && status.code() != absl::StatusCode::kInternal && !status.message().empty();
 }

@@ -29,7 +29,8 @@ TEST_P(ObjectiveConformance, LossIsAFiniteNumberOnAnyGrid) {
     const auto objective = Make(grid);
     for (const int64_t batch : {1, 3}) {
       for (const int64_t prefix : {0, 1, 2}) {
-        const TokenMap map{.tokens = at::randn({batch, prefix + grid.area(), kWidth}), .prefix_tokens = prefix, .grid = grid};
+        const TokenMap map{
+            .tokens = at::randn({batch, prefix + grid.area(), kWidth}), .prefix_tokens = prefix, .grid = grid};
         const ObjectiveOutput output = objective->Forward(map);
         EXPECT_EQ(output.loss.dim(), 0);
         EXPECT_TRUE(output.loss.isfinite().item<bool>());

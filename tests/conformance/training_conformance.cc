@@ -42,7 +42,8 @@ class TaskConformance : public testing::TestWithParam<PluginInfo> {
   }
 
   Batch MakeBatch() {
-    return {.images = at::randn({4, 3, 32, 32}), .labels = at::tensor({0, 6, 2, 3}, at::kLong), .indices = {0, 1, 2, 3}};
+    return {
+        .images = at::randn({4, 3, 32, 32}), .labels = at::tensor({0, 6, 2, 3}, at::kLong), .indices = {0, 1, 2, 3}};
   }
 };
 
@@ -104,7 +105,10 @@ class OptimizerConformance : public testing::TestWithParam<PluginInfo> {
     at::Tensor vector = at::ones({5}).mul(-3).set_requires_grad(true);
     at::Tensor unused = at::ones({2}).set_requires_grad(true);
 
-    double Loss() const { return matrix.detach().sub(1).square().sum().item<double>() + vector.detach().sub(1).square().sum().item<double>(); }
+    double Loss() const {
+      return matrix.detach().sub(1).square().sum().item<double>() +
+             vector.detach().sub(1).square().sum().item<double>();
+    }
     void ComputeGradients() {
       for (at::Tensor* w : {&matrix, &vector}) w->mutable_grad() = w->detach().sub(1).mul(2);
     }

@@ -16,9 +16,9 @@ struct SinkContext {
 };
 
 struct MetricsRecord {
-  int64_t step = 0;     // optimizer steps done
-  double epoch = 0;     // epochs done, fractional
-  double wall_time = 0;  // seconds since 1970
+  int64_t step = 0;                      // optimizer steps done
+  double epoch = 0;                      // epochs done, fractional
+  double wall_time = 0;                  // seconds since 1970
   std::map<std::string, double> values;  // "train/loss", "val/top1", "lr", …
 };
 

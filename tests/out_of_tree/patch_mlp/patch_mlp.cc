@@ -49,8 +49,8 @@ graticule::TokenMap PatchMlpBackbone::Forward(const at::Tensor& images) {
 
 namespace {
 const graticule::Registration<graticule::Backbone, PatchMlp> kRegistration("Patches through an MLP each, no attention",
-                                                                          "patch_size: 4 embed_dim: 16",
-                                                                          &PatchMlpBackbone::Create);
+                                                                           "patch_size: 4 embed_dim: 16",
+                                                                           &PatchMlpBackbone::Create);
 }  // namespace
 
 }  // namespace my_lab
