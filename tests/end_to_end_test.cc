@@ -156,6 +156,37 @@ TEST_F(EndToEndTest, AResumedRunEndsAsOneThatNeverStopped) {
   }
 }
 
+TEST_F(EndToEndTest, Bf16TrainsAsFp32DoesAndKeepsFp32Weights) {
+  const std::vector<std::string> every_step = {"--set", "trainer.log_interval=1"};
+  const std::string fp32 = TrainTiny("fp32", every_step);
+  std::vector<std::string> arguments = every_step;
+  arguments.insert(arguments.end(), {"--set", "trainer.precision=BF16"});
+  const std::string bf16 = TrainTiny("bf16", arguments);
+  EXPECT_THAT(out_, HasSubstr("bf16 autocast"));
+  const auto expected = ReadMetrics(fp32), found = ReadMetrics(bf16);
+  ASSERT_EQ(expected.size(), found.size());
+  int losses = 0, different = 0;
+  for (size_t i = 0; i < expected.size(); ++i) {
+    for (const char* name : {"train/loss", "train/apl/loss", "val/loss", "val_ema/loss"}) {
+      ASSERT_EQ(expected[i].count(name), found[i].count(name)) << name;
+      if (!expected[i].count(name)) continue;
+      const double loss = expected[i].at(name);
+      EXPECT_NEAR(found[i].at(name), loss, 0.05 * loss) << name << " at step " << expected[i].at("step");
+      ++losses;
+      different += found[i].at(name) != loss;
+    }
+  }
+  // 16 steps with two losses and 4 validations of two, and not in fp32 by mistake.
+  EXPECT_EQ(losses, 40);
+  EXPECT_GT(different, 20);
+  for (const char* file : {"model", "ema", "optimizer", "objectives"}) {
+    const Safetensors contents = ReadTensors(bf16 + "/checkpoints/last/" + file + ".safetensors");
+    EXPECT_FALSE(contents.tensors.empty());
+    for (const auto& [name, tensor] : contents.tensors)
+      EXPECT_EQ(tensor.scalar_type(), at::kFloat) << file << " " << name;
+  }
+}
+
 TEST_F(EndToEndTest, AFinishedRunSaysSo) {
   const std::string run = TrainTiny("run");
   const std::string metrics = ReadText(run + "/metrics.csv");
