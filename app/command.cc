@@ -8,6 +8,8 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "plugin/status.h"
+#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/parts.h"
 
 namespace graticule {
@@ -46,6 +48,22 @@ absl::StatusOr<Spec> SpecArguments::LoadAndCheck(absl::Status (*check)(const Exp
   for (const std::string& error : errors) std::cerr << error << "\n";
   return UsageError(
       absl::StrCat(errors.size(), errors.size() == 1 ? " mistake in " : " mistakes in ", path, "; nothing was started"));
+}
+
+void CheckpointArguments::AddTo(CLI::App& command) {
+  command
+      .add_option("--checkpoint", path, "A run directory, a step folder, or any safetensors file with timm's names")
+      ->required()
+      ->type_name("FILE");
+  command.add_flag("--ema", ema, "Use the moving average of the weights, where the checkpoint has one");
+}
+
+absl::StatusOr<Safetensors> CheckpointArguments::Read() const { return ReadWeights(path, ema); }
+
+absl::Status CheckpointArguments::LoadInto(Task& task, const Safetensors& weights) const {
+  ASSIGN_OR_RETURN(const LoadReport report, LoadModelWeights(weights, task), path);
+  std::cerr << path << ": " << report.ToString() << "\n";
+  return absl::OkStatus();
 }
 
 }  // namespace graticule

@@ -10,6 +10,8 @@
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "nn/safetensors.h"
+#include "tasks/task.h"
 #include "trainer/spec.h"
 
 namespace graticule {
@@ -43,6 +45,17 @@ struct SpecArguments {
 
  private:
   absl::StatusOr<Spec> LoadAndCheck(absl::Status (*check)(const Experiment&)) const;
+};
+
+// The arguments that name weights: --checkpoint and --ema.
+struct CheckpointArguments {
+  std::string path;
+  bool ema = false;
+
+  void AddTo(CLI::App& command);
+  absl::StatusOr<Safetensors> Read() const;
+  // Copies what Read returned into the task's model and says on standard error what became of each tensor.
+  absl::Status LoadInto(Task& task, const Safetensors& weights) const;
 };
 
 }  // namespace graticule

@@ -1,4 +1,3 @@
-#include <algorithm>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -6,7 +5,6 @@
 #include "absl/strings/str_format.h"
 #include "app/command.h"
 #include "plugin/status.h"
-#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/device.h"
 #include "trainer/evaluate.h"
 #include "trainer/parts.h"
@@ -16,18 +14,12 @@ namespace graticule {
 void AddEval(CLI::App& app, Action& action) {
   struct Arguments {
     SpecArguments spec;
-    std::string checkpoint;
-    bool ema = false;
+    CheckpointArguments checkpoint;
   };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("eval", "Measure a checkpoint on the experiment's validation images");
   arguments->spec.AddTo(*command);
-  command
-      ->add_option("--checkpoint", arguments->checkpoint,
-                   "A run directory, a step folder, or any safetensors file with timm's names")
-      ->required()
-      ->type_name("FILE");
-  command->add_flag("--ema", arguments->ema, "Use the moving average of the weights, where the checkpoint has one");
+  arguments->checkpoint.AddTo(*command);
   command->callback([arguments, &action] {
     action = [arguments]() -> absl::Status {
       ASSIGN_OR_RETURN(const Spec spec, arguments->spec.Load());
@@ -36,9 +28,8 @@ void AddEval(CLI::App& app, Action& action) {
       ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(experiment.trainer()));
       ASSIGN_OR_RETURN(const DataParts data, BuildData(experiment));
       ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, BuildTask(experiment, data.train->class_names()));
-      ASSIGN_OR_RETURN(const Safetensors weights, ReadWeights(arguments->checkpoint, arguments->ema));
-      ASSIGN_OR_RETURN(const LoadReport report, LoadModelWeights(weights, *task), arguments->checkpoint);
-      std::cerr << arguments->checkpoint << ": " << report.ToString() << "\n";
+      ASSIGN_OR_RETURN(const Safetensors weights, arguments->checkpoint.Read());
+      RETURN_IF_ERROR(arguments->checkpoint.LoadInto(*task, weights));
       task->To(device);
       const std::unique_ptr<Loader> loader = data.EvalLoader(experiment);
       const Normalizer normalize(experiment.data(), device);

@@ -32,13 +32,12 @@ namespace {
 
 struct Arguments {
   SpecArguments spec;
-  std::string checkpoint;
+  CheckpointArguments checkpoint;
   std::vector<std::string> images;
   std::string tensors;
   std::string output;
   int top_k = 5;
   bool tokens = false;
-  bool ema = false;
 };
 
 // A loaded model, ready to predict.
@@ -176,14 +175,13 @@ absl::Status Predict(const Arguments& arguments) {
   }
   ASSIGN_OR_RETURN(const Spec spec, arguments.spec.LoadForModel());
   const Experiment& experiment = spec.experiment();
-  ASSIGN_OR_RETURN(const Safetensors weights, ReadWeights(arguments.checkpoint, arguments.ema));
+  ASSIGN_OR_RETURN(const Safetensors weights, arguments.checkpoint.Read());
   const std::vector<std::string> class_names = ClassNames(experiment, weights);
   SetThreads(experiment.trainer());
   Model model{.precision = experiment.trainer().precision()};
   ASSIGN_OR_RETURN(model.device, ChooseDevice(experiment.trainer()));
   ASSIGN_OR_RETURN(model.task, BuildTask(experiment, class_names));
-  ASSIGN_OR_RETURN(const LoadReport report, LoadModelWeights(weights, *model.task), arguments.checkpoint);
-  std::cerr << arguments.checkpoint << ": " << report.ToString() << "\n";
+  RETURN_IF_ERROR(arguments.checkpoint.LoadInto(*model.task, weights));
   model.task->To(model.device);
   model.task->SetTraining(false);
 
@@ -202,11 +200,7 @@ void AddPredict(CLI::App& app, Action& action) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("predict", "Classify images, or run a model on tensors");
   arguments->spec.AddTo(*command);
-  command
-      ->add_option("--checkpoint", arguments->checkpoint,
-                   "A run directory, a step folder, or any safetensors file with timm's names")
-      ->required()
-      ->type_name("FILE");
+  arguments->checkpoint.AddTo(*command);
   command->add_option("--images", arguments->images, "Images, or folders of them: gives CSV (path, rank, class, score)")
       ->type_name("PATH…");
   command
@@ -218,7 +212,6 @@ void AddPredict(CLI::App& app, Action& action) {
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
   command->add_flag("--tokens", arguments->tokens, "Write 'tokens' [B,T,D] too");
-  command->add_flag("--ema", arguments->ema, "Use the moving average of the weights, where the checkpoint has one");
   command->callback([arguments, &action] { action = [arguments] { return Predict(*arguments); }; });
 }
 

@@ -217,6 +217,13 @@ TEST_F(BadInputTest, PredictNamesWhatItCannotRead) {
   EXPECT_THAT(shape.LastError(), AllOf(HasSubstr("[B,3,16,16]"), HasSubstr("[1,3,8,8]")));
 }
 
+TEST_F(BadInputTest, ALossThatIsNoNumberStopsTheRunBeforeItIsSaved) {
+  const ProgramResult result = Train(TinySpec(), {"--set", "trainer.learning_rate=1e38", "--set", "trainer.clip_norm=0"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.LastError(), AllOf(HasSubstr("the training loss is"), HasSubstr("learning rate")));
+  EXPECT_FALSE(fs::exists(run_ + "/checkpoints/last"));
+}
+
 TEST_F(BadInputTest, AnExpectationThatIsMissedFailsTheRun) {
   const ProgramResult result = Train(TinySpec("expected { metric: \"val/top1\" min: 101 }\n"), {"--set", "trainer.epochs=1"});
   EXPECT_EQ(result.exit_code, 1);

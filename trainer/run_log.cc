@@ -1,5 +1,6 @@
 #include "trainer/run_log.h"
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -17,6 +18,18 @@ namespace graticule {
 namespace {
 
 constexpr char kClearLine[] = "\r\033[K";
+
+// What fits into a row of the terminal: a longer line would wrap, and could not be replaced.
+std::string CutToTerminal(const std::string& text) {
+  winsize size{};
+  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return text;
+  int columns = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool begins_character = (text[i] & 0xC0) != 0x80;
+    if (begins_character && ++columns >= size.ws_col) return text.substr(0, i);
+  }
+  return text;
+}
 
 }  // namespace
 
@@ -50,8 +63,8 @@ void RunLog::Progress(const std::string& text) {
   if (!has_terminal_) return;
   absl::MutexLock lock(&mutex_);
   if (text.empty() && progress_.empty()) return;
-  progress_ = text;
-  std::cout << kClearLine << text << std::flush;
+  progress_ = CutToTerminal(text);
+  std::cout << kClearLine << progress_ << std::flush;
 }
 
 void RunLog::send(google::LogSeverity severity, const char*, const char*, int, const google::LogMessageTime&,

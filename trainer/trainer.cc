@@ -201,6 +201,8 @@ class Training {
       state_.set_epoch(state_.epoch() + 1);
       state_.set_batches_done(0);
     }
+    // Weights that are lost must not become the newest checkpoint.
+    if (!metrics_.empty()) RETURN_IF_ERROR(CheckLoss(metrics_.Means()["train/loss"]));
     const bool last = state_.step() == steps_.total;
     if (last || state_.epoch() % OrDefault(config_.eval_interval(), 1) == 0) RETURN_IF_ERROR(Validate());
     if (last || state_.epoch() % OrDefault(config_.checkpoint_interval(), 1) == 0) RETURN_IF_ERROR(Save());
@@ -282,11 +284,14 @@ class Training {
       log_->Line(line);
     }
     StartInterval();
-    if (!std::isfinite(latest_["train/loss"])) {
-      return absl::FailedPreconditionError(absl::StrCat("the training loss is ", latest_["train/loss"],
-                                                        " (learning rate ", learning_rate_, "); try a smaller learning rate"));
-    }
-    return absl::OkStatus();
+    return CheckLoss(latest_["train/loss"]);
+  }
+
+  absl::Status CheckLoss(double loss) const {
+    if (std::isfinite(loss)) return absl::OkStatus();
+    return absl::FailedPreconditionError(absl::StrCat("the training loss is ", loss, " at step ", state_.step(),
+                                                      " (learning rate ", learning_rate_,
+                                                      "); try a smaller learning rate"));
   }
 
   absl::Status Record(const std::map<std::string, double>& values) {
