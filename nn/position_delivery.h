@@ -2,9 +2,16 @@
 // every backbone.
 //
 // With LN_l the norm before layer l's attention, LN the last norm, and LN'_l, LN' norms of the delivery's own:
-//   ViT   x_0 = tokens + pos_0
-//   LaPE  x_0 = tokens; layer l's attention gets LN_l(x_l) + pos_l, pos_l = LN'_l(pos_{l-1}), from layer 0 on:
-//   LN'_0(pos_0) PVG   x_0 = tokens + pos_0; the same from layer 1 on MPVG  PVG, and y = LN(x) + LN'(pos_0)
+//
+//   ViT    x_0 = tokens + pos_0
+//
+//   LaPE   x_0 = tokens; the attention of layer l gets LN_l(x_l) + pos_l with pos_l = LN'_l(pos_{l-1}), where layer 0
+//          gets LN'_0(pos_0)
+//
+//   PVG    x_0 = tokens + pos_0; layers as in LaPE, but from layer 1 on
+//
+//   MPVG   PVG, and y = LN(x) + LN'(pos_0)
+//
 // The sum goes into the attention's input only: never into the MLP's, never onto the residual stream.
 #ifndef GRATICULE_NN_POSITION_DELIVERY_H_
 #define GRATICULE_NN_POSITION_DELIVERY_H_

@@ -44,11 +44,11 @@ class BadInputTest : public testing::Test {
 
 TEST_F(BadInputTest, FiveMistakesAreFiveErrorsAndNoRunDirectory) {
   std::string text = TinySpec();
-  text = Replace(text, "graticule.Mpvg", "graticule.Mpgv");              // an unknown plugin
-  text = Replace(text, "num_heads: 2", "num_haeds: 2");                  // an unknown field
-  text = Replace(text, "epochs: 4", "epochs: \"four\"");                 // a wrong type
-  text = Replace(text, "patch_size: 4", "patch_size: 5");                // a wrong meaning, in a plugin's config
-  text = Replace(text, "learning_rate: 0.001", "learning_rate: -1");     // a wrong meaning, in the trainer's
+  text = Replace(text, "graticule.Mpvg", "graticule.Mpgv");           // an unknown plugin
+  text = Replace(text, "num_heads: 2", "num_haeds: 2");               // an unknown field
+  text = Replace(text, "epochs: 4", "epochs: \"four\"");              // a wrong type
+  text = Replace(text, "patch_size: 4", "patch_size: 5");             // a wrong meaning, in a plugin's config
+  text = Replace(text, "learning_rate: 0.001", "learning_rate: -1");  // a wrong meaning, in the trainer's
   const ProgramResult result = Train(text);
   EXPECT_EQ(result.exit_code, 2);
   const std::string at = folder_ + "/spec.textproto:";
@@ -89,7 +89,8 @@ TEST_F(BadInputTest, APatchThatDoesNotDivideNamesBothNumbers) {
 }
 
 TEST_F(BadInputTest, AFolderWithoutImagesIsAnErrorBeforeTraining) {
-  const std::string dataset = "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }";
+  const std::string dataset =
+      "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }";
   ProgramResult result = Train(TinySpec(), {"--set", dataset});
   EXPECT_EQ(result.exit_code, 2);
   EXPECT_THAT(result.err, AllOf(HasSubstr("data.dataset"), HasSubstr(folder_ + "/images")));
@@ -113,8 +114,8 @@ TEST_F(BadInputTest, ABrokenImageAmongGoodOnesIsNamedAndSkipped) {
   const std::string broken = folder_ + "/images/train/a/3.png";
   WriteText(broken, ReadText(digit).substr(0, 60));
   const std::vector<std::string> arguments = {
-      "--set", "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }",
-      "--set", "trainer.epochs=1"};
+      "--set", "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }", "--set",
+      "trainer.epochs=1"};
   auto strict = arguments;
   strict.insert(strict.end(), {"--set", "data.max_broken=0"});
   const ProgramResult stopped = Train(TinySpec(), strict);
@@ -134,7 +135,9 @@ TEST_F(BadInputTest, DamagedAndForeignCheckpointsAreNamedErrors) {
   const std::string good = run_ + "/checkpoints/last/model.safetensors";
   const std::string bytes = ReadText(good);
   const std::string bad = folder_ + "/bad.safetensors";
-  const auto eval = [&](const std::string& checkpoint) { return RunProgram({"eval", spec, "--checkpoint=" + checkpoint}); };
+  const auto eval = [&](const std::string& checkpoint) {
+    return RunProgram({"eval", spec, "--checkpoint=" + checkpoint});
+  };
 
   EXPECT_EQ(eval(good).exit_code, 0);
   WriteText(bad, bytes.substr(0, bytes.size() / 2));
@@ -178,13 +181,12 @@ TEST_F(BadInputTest, ADiskThatFillsWhileSavingLeavesTheLastCheckpointWhole) {
   ASSERT_EQ(Train(TinySpec(), {"--set", "trainer.epochs=2"}).exit_code, 0);
   const std::string before = ReadText(run_ + "/checkpoints/last/model.safetensors");
   ProgramOptions options{.file_size_limit = static_cast<int64_t>(before.size() / 2)};
-  const ProgramResult result = RunProgram(
-      {"train", WriteSpec(TinySpec()), "--output=" + run_, "--allow-changed-spec"}, options);
+  const ProgramResult result =
+      RunProgram({"train", WriteSpec(TinySpec()), "--output=" + run_, "--allow-changed-spec"}, options);
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.LastError(), HasSubstr("File too large"));
   EXPECT_EQ(ReadText(run_ + "/checkpoints/last/model.safetensors"), before);
-  const ProgramResult later =
-      RunProgram({"train", WriteSpec(TinySpec()), "--output=" + run_, "--allow-changed-spec"});
+  const ProgramResult later = RunProgram({"train", WriteSpec(TinySpec()), "--output=" + run_, "--allow-changed-spec"});
   EXPECT_EQ(later.exit_code, 0) << later.err;
   EXPECT_THAT(later.out, HasSubstr("resumed at step 8 of 16"));
 }
@@ -204,7 +206,8 @@ TEST_F(BadInputTest, PredictNamesWhatItCannotRead) {
   EXPECT_EQ(none.exit_code, 2);
   WriteText(folder_ + "/text.png", "no image");
   const std::string good = Runfile("graticule/tests/testdata/square.png");
-  const ProgramResult mixed = RunProgram({"predict", spec, "--checkpoint=" + run_, "--images", good, folder_ + "/text.png"});
+  const ProgramResult mixed =
+      RunProgram({"predict", spec, "--checkpoint=" + run_, "--images", good, folder_ + "/text.png"});
   EXPECT_EQ(mixed.exit_code, 1);
   EXPECT_THAT(mixed.err, HasSubstr("text.png"));
   EXPECT_EQ(CountLines(mixed.out, good + ","), 4);
@@ -218,14 +221,16 @@ TEST_F(BadInputTest, PredictNamesWhatItCannotRead) {
 }
 
 TEST_F(BadInputTest, ALossThatIsNoNumberStopsTheRunBeforeItIsSaved) {
-  const ProgramResult result = Train(TinySpec(), {"--set", "trainer.learning_rate=1e38", "--set", "trainer.clip_norm=0"});
+  const ProgramResult result =
+      Train(TinySpec(), {"--set", "trainer.learning_rate=1e38", "--set", "trainer.clip_norm=0"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.LastError(), AllOf(HasSubstr("the training loss is"), HasSubstr("learning rate")));
   EXPECT_FALSE(fs::exists(run_ + "/checkpoints/last"));
 }
 
 TEST_F(BadInputTest, AnExpectationThatIsMissedFailsTheRun) {
-  const ProgramResult result = Train(TinySpec("expected { metric: \"val/top1\" min: 101 }\n"), {"--set", "trainer.epochs=1"});
+  const ProgramResult result =
+      Train(TinySpec("expected { metric: \"val/top1\" min: 101 }\n"), {"--set", "trainer.epochs=1"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.LastError(), AllOf(HasSubstr("val/top1"), HasSubstr("missed")));
   EXPECT_TRUE(fs::exists(run_ + "/checkpoints/last/model.safetensors"));

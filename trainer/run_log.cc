@@ -71,7 +71,8 @@ void RunLog::send(google::LogSeverity severity, const char*, const char*, int, c
                   const char* message, size_t message_length) {
   if (severity < google::GLOG_WARNING) return;
   absl::MutexLock lock(&mutex_);
-  WriteToFile(absl::StrCat(severity == google::GLOG_WARNING ? "warning: " : "error: ", std::string(message, message_length)));
+  WriteToFile(
+      absl::StrCat(severity == google::GLOG_WARNING ? "warning: " : "error: ", std::string(message, message_length)));
 }
 
 }  // namespace graticule

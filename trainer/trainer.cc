@@ -85,9 +85,9 @@ class Training {
       std::ostringstream before;
       before << existing.rdbuf();
       if (before.str() != text && !options_.allow_changed_spec) {
-        return absl::FailedPreconditionError(absl::StrCat(
-            options_.output, " holds a run of another spec (", FirstDifference(before.str(), text),
-            "); give another --output=DIR, or go on with it by --allow-changed-spec"));
+        return absl::FailedPreconditionError(
+            absl::StrCat(options_.output, " holds a run of another spec (", FirstDifference(before.str(), text),
+                         "); give another --output=DIR, or go on with it by --allow-changed-spec"));
       }
     }
     std::ofstream file(path, std::ios::trunc);
@@ -320,9 +320,10 @@ class Training {
     if (state_.step() > resumed_at_) RETURN_IF_ERROR(Record(val_));
 
     const std::string headline = "val/" + task_->HeadlineMetric();
-    std::string line = absl::StrFormat("epoch %d: %s %.2f %%, loss %.4g", state_.epoch(), headline, val_[headline],
-                                       val_["val/loss"]);
-    if (ema_ != nullptr) absl::StrAppendFormat(&line, ", moving average %.2f %%", val_["val_ema/" + task_->HeadlineMetric()]);
+    std::string line =
+        absl::StrFormat("epoch %d: %s %.2f %%, loss %.4g", state_.epoch(), headline, val_[headline], val_["val/loss"]);
+    if (ema_ != nullptr)
+      absl::StrAppendFormat(&line, ", moving average %.2f %%", val_["val_ema/" + task_->HeadlineMetric()]);
     if (!state_.has_best_value() || val_[headline] > state_.best_value()) {
       state_.set_best_metric(headline);
       state_.set_best_value(val_[headline]);
@@ -381,16 +382,17 @@ class Training {
       if (expected.has_max()) bound += absl::StrCat(" ≤ ", expected.max());
       const bool holds = (!expected.has_min() || found->second >= expected.min()) &&
                          (!expected.has_max() || found->second <= expected.max());
-      const std::string line =
-          absl::StrFormat("expected %s%s: %.4g, %s", expected.metric(), bound, found->second, holds ? "holds" : "missed");
+      const std::string line = absl::StrFormat("expected %s%s: %.4g, %s", expected.metric(), bound, found->second,
+                                               holds ? "holds" : "missed");
       log_->Line(line);
       if (!holds) unmet.Add("", line);
     }
     const std::string& run = options_.output;
-    log_->Line(absl::StrCat("\nEverything is in ", run, ":\n  metrics.csv, log.txt, experiment.textproto, TensorBoard events, ",
-                            "checkpoints/last\nTry next:\n  graticule eval ", run, "/experiment.textproto --checkpoint=", run,
-                            "\n  graticule predict ", run, "/experiment.textproto --checkpoint=", run,
-                            " --images=YOUR.png\n  tensorboard --logdir=", run));
+    log_->Line(absl::StrCat(
+        "\nEverything is in ", run, ":\n  metrics.csv, log.txt, experiment.textproto, TensorBoard events, ",
+        "checkpoints/last\nTry next:\n  graticule eval ", run, "/experiment.textproto --checkpoint=", run,
+        "\n  graticule predict ", run, "/experiment.textproto --checkpoint=", run,
+        " --images=YOUR.png\n  tensorboard --logdir=", run));
     return unmet.empty() ? absl::OkStatus() : absl::FailedPreconditionError(unmet.ToStatus().message());
   }
 
