@@ -16,8 +16,8 @@
 
 namespace graticule {
 
-// What the chosen subcommand does, run once the command line is read. A status becomes the last line on standard error and
-// the exit code: 2 for a UsageError, 1 for every other error.
+// What the chosen subcommand does, run once the command line is read. A status becomes the last line on standard error
+// and the exit code: 2 for a UsageError, 1 for every other error.
 using Action = std::function<absl::Status()>;
 
 // A wrong spec or command line: nothing was started.

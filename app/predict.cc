@@ -127,12 +127,13 @@ absl::Status PredictImages(const Arguments& arguments, const Experiment& experim
     const auto [values, classes] = scores.topk(k, 1);
     for (int64_t rank = 0; rank < k; ++rank) {
       const int64_t label = classes.const_data_ptr<int64_t>()[rank];
-      output << CsvField(file) << "," << rank + 1 << "," << CsvField(named ? class_names[label] : absl::StrCat(label)) << ","
-             << absl::StrFormat("%.6f", values.const_data_ptr<float>()[rank]) << "\n";
+      output << CsvField(file) << "," << rank + 1 << "," << CsvField(named ? class_names[label] : absl::StrCat(label))
+             << "," << absl::StrFormat("%.6f", values.const_data_ptr<float>()[rank]) << "\n";
     }
   }
   if (failed > 0) {
-    return absl::DataLossError(absl::StrCat(failed, " of ", files.size(), " images could not be read; they are named above"));
+    return absl::DataLossError(
+        absl::StrCat(failed, " of ", files.size(), " images could not be read; they are named above"));
   }
   return absl::OkStatus();
 }
@@ -144,9 +145,10 @@ absl::Status PredictTensors(const Arguments& arguments, const Experiment& experi
   const Size2d size = data.image_size;
   if (!images.defined() || images.dim() != 4 || images.size(1) != 3 || images.size(2) != size.height ||
       images.size(3) != size.width || images.size(0) == 0) {
-    return absl::FailedPreconditionError(absl::StrCat(
-        arguments.tensors, ": needs a tensor 'images' of shape [B,3,", size.height, ",", size.width, "], ",
-        images.defined() ? absl::StrCat("found [", absl::StrJoin(images.sizes(), ","), "]") : "found none of this name"));
+    return absl::FailedPreconditionError(
+        absl::StrCat(arguments.tensors, ": needs a tensor 'images' of shape [B,3,", size.height, ",", size.width, "], ",
+                     images.defined() ? absl::StrCat("found [", absl::StrJoin(images.sizes(), ","), "]")
+                                      : "found none of this name"));
   }
   const int64_t batch_size = std::max(1, experiment.trainer().batch_size());
   std::map<std::string, std::vector<at::Tensor>> parts;

@@ -19,8 +19,8 @@ struct Progress {
   double seconds_left = 0;
 };
 
-// "step 120/1,400 · epoch 3.4/40 · loss 0.3123 · apl 1.21 (48.0 %) · top-1 97.22 % · lr 1.0e-03 · 9,120 img/s · data 2 %
-// · 0.4 GB · 0:12 left"
+// "step 120/1,400 · epoch 3.4/40 · loss 0.3123 · apl 1.21 (48.0 %) · top-1 97.22 % · lr 1.0e-03 · 9,120 img/s · data 2
+// % · 0.4 GB · 0:12 left"
 std::string FormatProgress(const Progress& progress);
 
 // "1,234,567".
