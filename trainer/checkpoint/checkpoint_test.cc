@@ -362,7 +362,7 @@ TEST_F(CheckpointTest, WeightsThatCannotBeReadSayWhy) {
   EXPECT_THAT(error(run_), HasSubstr(absl::StrCat("it has 300 bytes instead of ", whole.size())));
   // Without a manifest beside it, a cut file still can't pass.
   Overwrite(run_ + "/alone.safetensors", whole.substr(0, 300));
-  EXPECT_THAT(error(run_ + "/alone.safetensors"), AllOf(HasSubstr("alone.safetensors"), HasSubstr("may be cut")));
+  EXPECT_THAT(error(run_ + "/alone.safetensors"), AllOf(HasSubstr("alone.safetensors"), HasSubstr("may be truncated")));
 
   Overwrite(run_ + "/old.bin", "PK\x03\x04 and so on");
   EXPECT_THAT(error(run_ + "/old.bin"), HasSubstr("PyTorch pickle; Graticule reads safetensors"));
