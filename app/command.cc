@@ -46,13 +46,12 @@ absl::StatusOr<Spec> SpecArguments::LoadAndCheck(absl::Status (*check)(const Exp
   for (const std::string& error : partial.spec.Locate(check(partial.spec.experiment()))) errors.push_back(error);
   if (errors.empty()) return std::move(partial.spec);
   for (const std::string& error : errors) std::cerr << error << "\n";
-  return UsageError(
-      absl::StrCat(errors.size(), errors.size() == 1 ? " mistake in " : " mistakes in ", path, "; nothing was started"));
+  return UsageError(absl::StrCat(errors.size(), errors.size() == 1 ? " mistake in " : " mistakes in ", path,
+                                 "; nothing was started"));
 }
 
 void CheckpointArguments::AddTo(CLI::App& command) {
-  command
-      .add_option("--checkpoint", path, "A run directory, a step folder, or any safetensors file with timm's names")
+  command.add_option("--checkpoint", path, "A run directory, a step folder, or any safetensors file with timm's names")
       ->required()
       ->type_name("FILE");
   command.add_flag("--ema", ema, "Use the moving average of the weights, where the checkpoint has one");

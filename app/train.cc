@@ -1,3 +1,4 @@
+#include <cstdlib>
 #include <memory>
 #include <string>
 
@@ -24,6 +25,8 @@ void AddTrain(CLI::App& app, Action& action) {
       ASSIGN_OR_RETURN(const Spec spec, arguments->spec.Load());
       TrainOptions options = arguments->options;
       if (options.output.empty()) options.output = "runs/" + spec.experiment().name();
+      // Set by the script that builds and starts the program.
+      if (const char* command = std::getenv("GRATICULE_COMMAND")) options.command = command;
       return Train(spec.experiment(), options);
     };
   });

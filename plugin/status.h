@@ -57,8 +57,8 @@ std::string DidYouMean(std::string_view wanted, const std::vector<std::string>& 
 // "a, b, c and 5 more": as much of a list as a message can take.
 std::string FirstFew(const std::vector<std::string>& all);
 
-// Inside a catch block: what LibTorch, the standard library or a plugin threw, as a Status that names `what`. Used at
-// two borders only: a plugin's factory and a training step.
+// Called in a catch block: what LibTorch or the standard library threw, as a Status that names `what`. Used where code
+// that may throw borders on ours: a plugin's factory, a training or evaluation step, a thread of the loader.
 absl::Status CurrentExceptionToStatus(std::string_view what);
 
 }  // namespace graticule

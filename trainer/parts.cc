@@ -239,7 +239,6 @@ std::unique_ptr<Task> CheckTask(const Experiment& experiment, const std::vector<
 
 absl::Status CheckModel(const Experiment& experiment) {
   FieldErrors errors;
-  errors.Add("trainer.device", ChooseDevice(experiment.trainer()).status());
   errors.Add("", BuildEvalTransforms(experiment).status());
   CheckTask(experiment, {}, errors);
   return errors.ToStatus();

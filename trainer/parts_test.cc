@@ -221,7 +221,8 @@ TEST(CheckExperimentTest, CudaIsMissedWhereThereIsNone) {
   Experiment experiment = Tiny();
   experiment.mutable_trainer()->set_device(Trainer::CUDA);
   EXPECT_THAT(Paths(CheckExperiment(experiment)), ElementsAre("trainer.device"));
-  EXPECT_THAT(Paths(CheckModel(experiment)), ElementsAre("trainer.device"));
+  // What the model consists of can be said on any machine.
+  EXPECT_TRUE(CheckModel(experiment).ok());
 }
 
 TEST(CheckModelTest, NeedsNoDataSetAndNoTraining) {

@@ -233,7 +233,6 @@ class Training {
       return CurrentExceptionToStatus("optimizer");
     }
     state_.set_step(state_.step() + 1);
-    if (ema_ != nullptr) state_.set_ema_updates(state_.ema_updates() + 1);
     return absl::OkStatus();
   }
 
@@ -388,11 +387,11 @@ class Training {
       if (!holds) unmet.Add("", line);
     }
     const std::string& run = options_.output;
-    log_->Line(absl::StrCat(
-        "\nEverything is in ", run, ":\n  metrics.csv, log.txt, experiment.textproto, TensorBoard events, ",
-        "checkpoints/last\nTry next:\n  graticule eval ", run, "/experiment.textproto --checkpoint=", run,
-        "\n  graticule predict ", run, "/experiment.textproto --checkpoint=", run,
-        " --images=YOUR.png\n  tensorboard --logdir=", run));
+    const std::string spec = absl::StrCat(run, "/experiment.textproto --checkpoint=", run);
+    log_->Line(absl::StrCat("\nEverything is in ", run,
+                            ":\n  metrics.csv, log.txt, experiment.textproto, TensorBoard events, checkpoints/last",
+                            "\nTry next:\n  ", options_.command, " eval ", spec, "\n  ", options_.command, " predict ",
+                            spec, " --images=YOUR.png\n  tensorboard --logdir=", run));
     return unmet.empty() ? absl::OkStatus() : absl::FailedPreconditionError(unmet.ToStatus().message());
   }
 

@@ -14,6 +14,8 @@ struct TrainOptions {
   std::string output;
   // Go on with a run although its spec was changed since.
   bool allow_changed_spec = false;
+  // How the user calls the program, for the hints at the end.
+  std::string command = "graticule";
 };
 
 // Trains a checked experiment, or goes on with it from the newest whole checkpoint of its run directory.
