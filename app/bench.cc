@@ -349,16 +349,14 @@ void AddBench(CLI::App& app, Action& action) {
   command
       ->add_option("--batch-size", arguments->batch_size,
                    absl::StrCat("Images a step [the spec's, at most ", kGreatestDefaultBatch, "]"))
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command->add_option("--steps", arguments->steps, "Steps that are measured, after the first few [10]")
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command->add_option("--precision", arguments->precision, "fp32 or bf16 [the spec's]")
       ->check(CLI::IsMember({"fp32", "bf16"}));
-  command->add_option("--threads", arguments->threads, "Threads of the CPU's kernels [the spec's]")
-      ->check(CLI::PositiveNumber);
+  command->add_option("--threads", arguments->threads, "Threads of the CPU's kernels [the spec's]")->check(kPositive);
   command->add_flag("--model-only", arguments->model_only, "Leave the data set alone");
-  command->add_option("--rounds", arguments->rounds, "Measure so many times, with a report each [1]")
-      ->check(CLI::PositiveNumber);
+  command->add_option("--rounds", arguments->rounds, "Measure so many times, with a report each [1]")->check(kPositive);
   command->add_flag("--interactive", arguments->interactive,
                     "Wait for a line on standard input before each round, so that two programs can take turns");
   command->add_flag("--json", arguments->json, "Print each report as one line of JSON");

@@ -45,9 +45,9 @@ absl::StatusOr<Spec> SpecArguments::LoadAndCheck(absl::Status (*check)(const Exp
   std::vector<std::string> errors = std::move(partial.errors);
   for (const std::string& error : partial.spec.Locate(check(partial.spec.experiment()))) errors.push_back(error);
   if (errors.empty()) return std::move(partial.spec);
+  if (errors.size() == 1) return UsageError(absl::StrCat(errors[0], "; nothing was started"));
   for (const std::string& error : errors) std::cerr << error << "\n";
-  return UsageError(absl::StrCat(errors.size(), errors.size() == 1 ? " mistake in " : " mistakes in ", path,
-                                 "; nothing was started"));
+  return UsageError(absl::StrCat(errors.size(), " mistakes in ", path, "; nothing was started"));
 }
 
 void CheckpointArguments::AddTo(CLI::App& command) {
@@ -61,6 +61,11 @@ absl::StatusOr<Safetensors> CheckpointArguments::Read() const { return ReadWeigh
 
 absl::Status CheckpointArguments::LoadInto(Task& task, const Safetensors& weights) const {
   ASSIGN_OR_RETURN(const LoadReport report, LoadModelWeights(weights, task), path);
+  if (!report.reinitialised.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(
+        path, ": the checkpoint has other classes than this experiment, or none: ", FirstFew(report.reinitialised),
+        " would be random"));
+  }
   std::cerr << path << ": " << report.ToString() << "\n";
   return absl::OkStatus();
 }

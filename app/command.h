@@ -3,6 +3,7 @@
 #define GRATICULE_APP_COMMAND_H_
 
 #include <functional>
+#include <limits>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -23,6 +24,10 @@ using Action = std::function<absl::Status()>;
 // A wrong spec or command line: nothing was started.
 absl::Status UsageError(std::string_view message);
 bool IsUsageError(const absl::Status& status);
+
+// Of options that are a whole number; CLI11's own name the range of a double when one is wrong.
+inline const CLI::Range kPositive(1, std::numeric_limits<int>::max(), "POSITIVE");
+inline const CLI::Range kNotNegative(0, std::numeric_limits<int>::max(), "NONNEGATIVE");
 
 void AddTrain(CLI::App& app, Action& action);
 void AddEval(CLI::App& app, Action& action);
@@ -54,7 +59,8 @@ struct CheckpointArguments {
 
   void AddTo(CLI::App& command);
   absl::StatusOr<Safetensors> Read() const;
-  // Copies what Read returned into the task's model and says on standard error what became of each tensor.
+  // Copies what Read returned into the task's model and says on standard error what became of each tensor. An error
+  // where a weight would be left as it was at random.
   absl::Status LoadInto(Task& task, const Safetensors& weights) const;
 };
 

@@ -33,9 +33,10 @@ void SetUpLogging(const char* program) {
   google::AddLogSink(sink);
 }
 
-int Report(const absl::Status& status) {
+int Report(absl::Status status) {
+  // A full disk must not pass for success.
+  if (!std::cout.flush() && status.ok()) status = absl::UnavailableError("cannot write to standard output");
   if (status.ok()) return 0;
-  std::cout << std::flush;
   std::cerr << "graticule: " << status.message() << std::endl;
   return graticule::IsUsageError(status) ? 2 : 1;
 }
@@ -58,7 +59,7 @@ int main(int argc, char** argv) {
   // After the subcommands, which would inherit it.
   app.footer(
       "First steps:\n"
-      "  graticule train configs/quickstart.textproto     train a small model on real digits, a minute\n"
+      "  graticule train configs/quickstart.textproto     train a small model on real digits, half a minute\n"
       "  graticule show configs/models/deit_tiny_patch16_224.textproto\n"
       "  graticule list                                    every plugin with its fields\n"
       "  graticule SUBCOMMAND --help                       what a subcommand takes");

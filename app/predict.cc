@@ -106,10 +106,9 @@ std::vector<std::string> ClassNames(const Experiment& experiment, const Safetens
   return data.ok() ? data->train->class_names() : std::vector<std::string>();
 }
 
-absl::Status PredictImages(const Arguments& arguments, const Experiment& experiment, const Model& model,
-                           const std::vector<std::string>& class_names, std::ostream& output) {
+absl::Status PredictImages(const std::vector<std::string>& files, int top_k, const Experiment& experiment,
+                           const Model& model, const std::vector<std::string>& class_names, std::ostream& output) {
   ASSIGN_OR_RETURN(const DataParts data, BuildEvalTransforms(experiment));
-  ASSIGN_OR_RETURN(const std::vector<std::string> files, ListImages(arguments.images));
   const Normalizer normalize(experiment.data(), model.device);
   output << "path,rank,class,score\n";
   int64_t failed = 0;
@@ -123,7 +122,7 @@ absl::Status PredictImages(const Arguments& arguments, const Experiment& experim
     const at::Tensor scores = at::softmax(model.Predict(*image, false).at("logits").to(at::kFloat), 1).cpu();
     // A checkpoint of other classes leaves the spec's classes without names.
     const bool named = static_cast<int64_t>(class_names.size()) == scores.size(1);
-    const int64_t k = std::min<int64_t>(arguments.top_k, scores.size(1));
+    const int64_t k = std::min<int64_t>(top_k, scores.size(1));
     const auto [values, classes] = scores.topk(k, 1);
     for (int64_t rank = 0; rank < k; ++rank) {
       const int64_t label = classes.const_data_ptr<int64_t>()[rank];
@@ -188,9 +187,15 @@ absl::Status Predict(const Arguments& arguments) {
   model.task->SetTraining(false);
 
   if (!arguments.tensors.empty()) return PredictTensors(arguments, experiment, model);
-  if (arguments.output.empty()) return PredictImages(arguments, experiment, model, class_names, std::cout);
+  // Before the output is touched.
+  ASSIGN_OR_RETURN(const std::vector<std::string> files, ListImages(arguments.images));
+  const auto predict = [&](std::ostream& output) {
+    return PredictImages(files, arguments.top_k, experiment, model, class_names, output);
+  };
+  if (arguments.output.empty()) return predict(std::cout);
   std::ofstream file(arguments.output);
-  const absl::Status status = PredictImages(arguments, experiment, model, class_names, file);
+  if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", arguments.output));
+  const absl::Status status = predict(file);
   file.flush();
   if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", arguments.output));
   return status;
@@ -212,7 +217,7 @@ void AddPredict(CLI::App& app, Action& action) {
   command->add_option("--output", arguments->output, "File to write [CSV: standard output]")->type_name("FILE");
   command->add_option("--top-k", arguments->top_k, "Classes listed for an image")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(kPositive);
   command->add_flag("--tokens", arguments->tokens, "Write 'tokens' [B,T,D] too");
   command->callback([arguments, &action] { action = [arguments] { return Predict(*arguments); }; });
 }

@@ -22,7 +22,7 @@ void AddShow(CLI::App& app, Action& action) {
   CLI::App* command =
       app.add_subcommand("show", "What an experiment's model consists of: parameters, multiply-adds, modules, shapes");
   arguments->spec.AddTo(*command);
-  command->add_option("--depth", arguments->depth, "Levels of modules in the table [2]")->check(CLI::NonNegativeNumber);
+  command->add_option("--depth", arguments->depth, "Levels of modules in the table [2]")->check(kNotNegative);
   command->add_flag("--spec", arguments->print_spec, "Also print the spec with its bases and overrides resolved");
   command->callback([arguments, &action] {
     action = [arguments]() -> absl::Status {

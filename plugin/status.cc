@@ -123,9 +123,9 @@ absl::Status CurrentExceptionToStatus(std::string_view what) {
   try {
     throw;
   } catch (const std::exception& error) {
-    // c10::Error's what() goes on with a backtrace, which says nothing to a user.
+    // The what() of c10's errors goes on with a backtrace, which says nothing to a user.
     std::string message = error.what();
-    for (const char* noise : {"\nException raised from", "\nC++ CapturedTraceback:"}) {
+    for (const char* noise : {"\nException raised from", "\nC++ CapturedTraceback:", "\nframe #0"}) {
       if (const size_t at = message.find(noise); at != std::string::npos) message.resize(at);
     }
     return absl::InternalError(absl::StrCat(std::string(what), ": ", message));

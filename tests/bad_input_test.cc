@@ -79,7 +79,8 @@ TEST_F(BadInputTest, OverridesAreCheckedLikeTheFile) {
 TEST_F(BadInputTest, AMissingSpecIsOneError) {
   const ProgramResult result = RunProgram({"train", folder_ + "/none.textproto"});
   EXPECT_EQ(result.exit_code, 2);
-  EXPECT_THAT(result.err, AllOf(HasSubstr("none.textproto"), HasSubstr("No such file")));
+  EXPECT_THAT(result.LastError(), AllOf(HasSubstr("none.textproto"), HasSubstr("No such file")));
+  EXPECT_EQ(CountLines(result.err, "\n"), 1);
 }
 
 TEST_F(BadInputTest, APatchThatDoesNotDivideNamesBothNumbers) {
@@ -162,6 +163,11 @@ TEST_F(BadInputTest, DamagedAndForeignCheckpointsAreNamedErrors) {
   const ProgramResult deeper = RunProgram({"eval", spec, "--checkpoint=" + good, "--set", "backbone.depth=3"});
   EXPECT_EQ(deeper.exit_code, 1);
   EXPECT_THAT(deeper.LastError(), HasSubstr("blocks.2."));
+  // Of other classes: a classifier that was never trained measures nothing.
+  const ProgramResult classes =
+      RunProgram({"eval", spec, "--checkpoint=" + good, "--set", "data.dataset.num_classes=3"});
+  EXPECT_EQ(classes.exit_code, 1);
+  EXPECT_THAT(classes.LastError(), AllOf(HasSubstr("other classes"), HasSubstr("head.weight")));
 }
 
 TEST_F(BadInputTest, ADamagedNewestCheckpointIsSetAside) {
@@ -211,6 +217,12 @@ TEST_F(BadInputTest, PredictNamesWhatItCannotRead) {
   EXPECT_EQ(mixed.exit_code, 1);
   EXPECT_THAT(mixed.err, HasSubstr("text.png"));
   EXPECT_EQ(CountLines(mixed.out, good + ","), 4);
+  WriteText(folder_ + "/before.csv", "kept");
+  const ProgramResult missing = RunProgram(
+      {"predict", spec, "--checkpoint=" + run_, "--images", "none.png", "--output=" + folder_ + "/before.csv"});
+  EXPECT_EQ(missing.exit_code, 1);
+  EXPECT_THAT(missing.LastError(), HasSubstr("none.png"));
+  EXPECT_EQ(ReadText(folder_ + "/before.csv"), "kept");
   Safetensors wrong;
   wrong.tensors.emplace_back("images", at::randn({1, 3, 8, 8}));
   ASSERT_TRUE(WriteSafetensors(folder_ + "/in.safetensors", wrong).ok());

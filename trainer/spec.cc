@@ -49,6 +49,7 @@ class SpecReader {
     partial.spec.experiment_ = std::move(reader.experiment_);
     partial.spec.places_ = reader.applier_.places();
     partial.spec.failed_ = reader.applier_.failed();
+    partial.spec.is_whole_ = reader.is_whole_;
     return partial;
   }
 
@@ -63,11 +64,13 @@ class SpecReader {
     if (const auto start = std::find_if(open_.begin(), open_.end(), is_same); start != open_.end()) {
       std::vector<std::string> cycle(start, open_.end());
       cycle.push_back(path);
+      is_whole_ = false;
       applier_.AddError(named_at, field, absl::StrCat("a spec inherits from itself: ", absl::StrJoin(cycle, " -> ")));
       return;
     }
     const absl::StatusOr<std::string> text = ReadFile(path);
     if (!text.ok()) {
+      is_whole_ = false;
       applier_.AddError(named_at, field, std::string(text.status().message()));
       return;
     }
@@ -122,6 +125,7 @@ class SpecReader {
   Experiment experiment_;
   std::vector<std::string> open_;        // the files that are being read, each the base of the one before
   std::map<std::string, size_t> order_;  // of the files, as first read
+  bool is_whole_ = true;
 };
 
 absl::StatusOr<Spec> Spec::Load(const std::string& path, const std::vector<std::string>& overrides) {
@@ -148,7 +152,8 @@ std::vector<std::string> Spec::Locate(const absl::Status& status, std::string_vi
         is_placed = true;
       }
     }
-    if (!has_failed) lines.push_back(SpecError{place, path, error.message}.ToString());
+    if (!has_failed && (is_whole_ || places_.contains(path)))
+      lines.push_back(SpecError{place, path, error.message}.ToString());
   }
   return lines;
 }

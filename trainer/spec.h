@@ -35,7 +35,8 @@ class Spec {
 
   // "file:line:col: path: message" for each FieldError that the status carries, at the nearest place that is known:
   // that of the field, of the enclosing field, or of the file. Nothing is said of fields, and of what is inside of
-  // them, that already have an error among LoadPartially's: an epoch count of "six" is not reported as being zero too.
+  // them, that already have an error among LoadPartially's: an epoch count of "six" is not reported as being zero too;
+  // nor of fields that nothing sets where a file could not be read.
   std::vector<std::string> Locate(const absl::Status& status, std::string_view prefix = "") const;
 
  private:
@@ -45,6 +46,7 @@ class Spec {
   Experiment experiment_;
   std::map<std::string, Place> places_;  // by field path, "backbone.patch_size"
   std::set<std::string> failed_;         // field paths that have an error
+  bool is_whole_ = true;                 // whether every file could be read
 };
 
 struct Spec::Partial {

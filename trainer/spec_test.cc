@@ -622,5 +622,17 @@ TEST_F(SpecTest, SaysNothingMoreOfWhatHasAnError) {
               ElementsAre("a.textproto:2:7: trainer.learning_rate: is bad"));
 }
 
+TEST_F(SpecTest, WhatAnUnreadableFileMayHaveSetIsNotMissed) {
+  for (const char* text :
+       {"base: \"none.textproto\" trainer { seed: 1 }", "base: \"a.textproto\" trainer { seed: 1 }"}) {
+    Write("a.textproto", text);
+    const Spec::Partial partial = Spec::LoadPartially("a.textproto");
+    EXPECT_EQ(partial.errors.size(), 1);
+    EXPECT_THAT(partial.spec.Locate(ErrorAt("trainer.epochs")), IsEmpty());
+    EXPECT_EQ(partial.spec.Locate(ErrorAt("trainer.seed")).size(), 1);
+  }
+  EXPECT_THAT(Spec::LoadPartially("none.textproto").spec.Locate(ErrorAt("trainer.epochs")), IsEmpty());
+}
+
 }  // namespace
 }  // namespace graticule
