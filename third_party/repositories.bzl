@@ -25,7 +25,7 @@ objc_library = native.objc_library
 """
 
 def graticule_repositories():
-    """Declares the external repositories: @torch, @protobuf and @digits."""
+    """Declares the external repositories: @torch, @com_google_protobuf and @digits."""
 
     # Bazel's own tools load these three; without them it would look for them on the network.
     _stub_repository(
