@@ -195,6 +195,27 @@ TEST_F(EndToEndTest, AFinishedRunSaysSo) {
   EXPECT_EQ(ReadText(run + "/metrics.csv"), metrics);
 }
 
+TEST_F(EndToEndTest, FineTuningStartsFromACheckpointOfOtherClasses) {
+  const std::string first = TrainTiny("first");
+  const std::string second = folder_ + "/second";
+  const ProgramResult result =
+      RunProgram({"train", WriteSpec(TinySpec()), "--output=" + second, "--set", "data.dataset.num_classes=3", "--set",
+                  "trainer.initial_checkpoint=" + first, "--set", "trainer.max_steps=1"});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("start from " + first), HasSubstr("head.weight")));
+  const ProgramResult missing =
+      RunProgram({"check", WriteSpec(TinySpec()), "--set", "trainer.initial_checkpoint=none"});
+  EXPECT_EQ(missing.exit_code, 2);
+  EXPECT_THAT(missing.err, HasSubstr("trainer.initial_checkpoint: none: no such file or folder"));
+}
+
+TEST_F(EndToEndTest, ARunMayGoOnWithAChangedSpec) {
+  std::string run = TrainTiny("run", {"--set", "trainer.ema_decay=0"});
+  run = TrainTiny("run", {"--allow-changed-spec", "--set", "trainer.epochs=6"});
+  EXPECT_THAT(out_, HasSubstr("resumed at step 16 of 24"));
+  EXPECT_TRUE(fs::exists(run + "/checkpoints/last/ema.safetensors"));
+}
+
 TEST_F(EndToEndTest, EvalMeasuresWhatTrainingMeasured) {
   const std::string run = TrainTiny("run");
   const auto last = ReadMetrics(run).back();

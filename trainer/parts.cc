@@ -1,8 +1,10 @@
 #include "trainer/parts.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -94,6 +96,10 @@ void CheckTrainerFields(const Trainer& trainer, FieldErrors& errors) {
   if (trainer.batch_size() > 0 && trainer.batch_size() % AccumulationSteps(trainer) != 0) {
     errors.Add("trainer.accumulation_steps",
                absl::StrCat(trainer.accumulation_steps(), " does not divide batch_size ", trainer.batch_size()));
+  }
+  if (std::error_code ignored;
+      !trainer.initial_checkpoint().empty() && !std::filesystem::exists(trainer.initial_checkpoint(), ignored)) {
+    errors.Add("trainer.initial_checkpoint", absl::StrCat(trainer.initial_checkpoint(), ": no such file or folder"));
   }
   errors.Add("trainer.device", ChooseDevice(trainer).status());
 }

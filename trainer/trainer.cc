@@ -116,7 +116,9 @@ class Training {
   absl::Status Resume() {
     ASSIGN_OR_RETURN(std::optional<Checkpoint> checkpoint,
                      LoadNewestCheckpoint(options_.output, [&](const std::string& text) { log_->Line(text); }));
-    if (!checkpoint.has_value() && !config_.initial_checkpoint().empty()) {
+    if (checkpoint.has_value()) {
+      RETURN_IF_ERROR(LoadModelWeights(checkpoint->model, *task_).status(), "resume");
+    } else if (!config_.initial_checkpoint().empty()) {
       ASSIGN_OR_RETURN(const Safetensors weights, ReadWeights(config_.initial_checkpoint(), /*ema=*/true));
       ASSIGN_OR_RETURN(const LoadReport report, LoadModelWeights(weights, *task_), config_.initial_checkpoint());
       log_->Line(absl::StrCat("start from ", config_.initial_checkpoint(), ": ", report.ToString()));
@@ -129,10 +131,11 @@ class Training {
       state_.set_seed(config_.seed());
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(LoadModelWeights(checkpoint->model, *task_).status(), "resume");
     RETURN_IF_ERROR(LoadObjectives(checkpoint->objectives), "resume");
     RETURN_IF_ERROR(optimizer_->LoadState(checkpoint->optimizer), "resume");
-    if (ema_ != nullptr) RETURN_IF_ERROR(ema_->LoadState(checkpoint->ema), "resume");
+    // There is none where the average was asked for only since.
+    if (ema_ != nullptr && !checkpoint->ema.tensors.empty())
+      RETURN_IF_ERROR(ema_->LoadState(checkpoint->ema), "resume");
     state_ = checkpoint->state;
     resumed_at_ = state_.step();
     log_->Line(absl::StrCat("resumed at step ", WithThousands(resumed_at_), " of ", WithThousands(steps_.total)));
