@@ -48,6 +48,10 @@ int main(int argc, char** argv) {
   CLI::App app("Graticule trains vision transformers whose tokens know where their patches are.", "graticule");
   app.set_version_flag("--version", graticule::kVersion);
   app.require_subcommand(1);
+  // The error itself comes last, as everywhere.
+  app.failure_message([](const CLI::App*, const CLI::Error& error) {
+    return std::string("Run with --help for more information.\ngraticule: ") + error.what() + "\n";
+  });
   graticule::Action action;
   graticule::AddTrain(app, action);
   graticule::AddEval(app, action);

@@ -53,7 +53,7 @@ struct Model {
   }
 };
 
-// Files of folders in sorted order, and files as they are.
+// The images in folders, in sorted order, and files as they are.
 absl::StatusOr<std::vector<std::string>> ListImages(const std::vector<std::string>& paths) {
   namespace fs = std::filesystem;
   std::vector<std::string> files;
@@ -62,7 +62,7 @@ absl::StatusOr<std::vector<std::string>> ListImages(const std::vector<std::strin
     if (fs::is_directory(path, error)) {
       std::vector<std::string> found;
       for (fs::recursive_directory_iterator it(path, error), end; !error && it != end; it.increment(error)) {
-        if (it->is_regular_file()) found.push_back(it->path().string());
+        if (it->is_regular_file() && HasImageExtension(it->path())) found.push_back(it->path().string());
       }
       if (error) return absl::UnavailableError(absl::StrCat(path, ": ", error.message()));
       std::sort(found.begin(), found.end());

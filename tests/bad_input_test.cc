@@ -1,4 +1,8 @@
 // What goes wrong for users: one clear error on the last line, a non-zero exit, and nothing lost that was there before.
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -230,6 +234,41 @@ TEST_F(BadInputTest, PredictNamesWhatItCannotRead) {
                                           "--tensors=" + folder_ + "/in.safetensors", "--output=" + folder_ + "/out"});
   EXPECT_EQ(shape.exit_code, 1);
   EXPECT_THAT(shape.LastError(), AllOf(HasSubstr("[B,3,16,16]"), HasSubstr("[1,3,8,8]")));
+}
+
+TEST_F(BadInputTest, ASecondProcessIntoTheSameDirectoryRefuses) {
+  fs::create_directories(run_);
+  const int folder = open(run_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  ASSERT_EQ(flock(folder, LOCK_EX), 0);
+  const ProgramResult result = Train(TinySpec());
+  close(folder);
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.LastError(), HasSubstr("another process is training into " + run_));
+  EXPECT_TRUE(fs::is_empty(run_));
+}
+
+TEST_F(BadInputTest, ASpecThatDoesNotFitTheCheckpointLeavesTheOldOne) {
+  ASSERT_EQ(Train(TinySpec(), {"--set", "trainer.epochs=1"}).exit_code, 0);
+  const std::string spec = ReadText(run_ + "/experiment.textproto");
+  const ProgramResult result = Train(TinySpec(), {"--set", "backbone.embed_dim=32", "--allow-changed-spec"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.LastError(), HasSubstr("[16]"));
+  EXPECT_EQ(ReadText(run_ + "/experiment.textproto"), spec);
+}
+
+// Stopped in the middle of an epoch of four steps; then epochs have one step.
+TEST_F(BadInputTest, EpochsOfAnotherLengthGoOnWithTheNextEpoch) {
+  ASSERT_EQ(Train(TinySpec(), {"--set", "trainer.max_steps=6"}).exit_code, 0);
+  const ProgramResult result =
+      Train(TinySpec(), {"--set", "trainer.batch_size=64", "--set", "trainer.epochs=8", "--allow-changed-spec"});
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("another length"), HasSubstr("trained 2 steps")));
+}
+
+TEST_F(BadInputTest, ThreadsThatNoMachineHasAreAMistake) {
+  const ProgramResult result = Train(TinySpec(), {"--set", "data.threads=1000000", "--set", "trainer.threads=1000000"});
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("data.threads"), HasSubstr("trainer.threads"), HasSubstr("1024")));
 }
 
 TEST_F(BadInputTest, ALossThatIsNoNumberStopsTheRunBeforeItIsSaved) {

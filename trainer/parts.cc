@@ -1,6 +1,7 @@
 #include "trainer/parts.h"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -51,6 +52,14 @@ std::unique_ptr<Dataset> OpenSplit(const Data& data, Split split, FieldErrors& e
   return dataset.ok() ? *std::move(dataset) : nullptr;
 }
 
+// More than a machine can have is a slip of the pen that would exhaust it.
+void CheckThreads(const char* path, int threads, FieldErrors& errors) {
+  constexpr int kMost = 1024;
+  if (threads < 0 || threads > kMost) {
+    errors.Add(path, absl::StrCat("must be 0 (one a core) to ", kMost, ", found ", threads));
+  }
+}
+
 void CheckDataFields(const Data& data, FieldErrors& errors) {
   for (const auto& [name, values] : {std::pair("data.mean", &data.mean()), std::pair("data.std", &data.std())}) {
     if (values->size() != 0 && values->size() != 3) {
@@ -58,11 +67,14 @@ void CheckDataFields(const Data& data, FieldErrors& errors) {
     }
   }
   for (int i = 0; i < data.std_size(); ++i) {
-    if (!(data.std(i) > 0)) {
+    if (!(data.std(i) > 0 && std::isfinite(data.std(i)))) {
       errors.Add(absl::StrCat("data.std[", i, "]"), absl::StrCat("must be positive, found ", data.std(i)));
     }
   }
-  if (data.threads() < 0) errors.Add("data.threads", absl::StrCat("must not be negative, found ", data.threads()));
+  for (int i = 0; i < data.mean_size(); ++i) {
+    if (!std::isfinite(data.mean(i))) errors.Add(absl::StrCat("data.mean[", i, "]"), "must be a number");
+  }
+  CheckThreads("data.threads", data.threads(), errors);
   if (data.eval_batch_size() < 0) {
     errors.Add("data.eval_batch_size", absl::StrCat("must not be negative, found ", data.eval_batch_size()));
   }
@@ -73,10 +85,14 @@ void CheckDataFields(const Data& data, FieldErrors& errors) {
 
 void CheckTrainerFields(const Trainer& trainer, FieldErrors& errors) {
   const auto positive = [&](const char* name, double value) {
-    if (!(value > 0)) errors.Add(absl::StrCat("trainer.", name), absl::StrCat("must be positive, found ", value));
+    if (!(value > 0 && std::isfinite(value))) {
+      errors.Add(absl::StrCat("trainer.", name), absl::StrCat("must be positive, found ", value));
+    }
   };
   const auto not_negative = [&](const char* name, double value) {
-    if (!(value >= 0)) errors.Add(absl::StrCat("trainer.", name), absl::StrCat("must not be negative, found ", value));
+    if (!(value >= 0 && std::isfinite(value))) {
+      errors.Add(absl::StrCat("trainer.", name), absl::StrCat("must not be negative, found ", value));
+    }
   };
   positive("epochs", trainer.epochs());
   positive("batch_size", trainer.batch_size());
@@ -85,7 +101,7 @@ void CheckTrainerFields(const Trainer& trainer, FieldErrors& errors) {
   not_negative("max_steps", trainer.max_steps());
   not_negative("learning_rate_batch_size", trainer.learning_rate_batch_size());
   not_negative("clip_norm", trainer.clip_norm());
-  not_negative("threads", trainer.threads());
+  CheckThreads("trainer.threads", trainer.threads(), errors);
   not_negative("log_interval", trainer.log_interval());
   not_negative("eval_interval", trainer.eval_interval());
   not_negative("checkpoint_interval", trainer.checkpoint_interval());

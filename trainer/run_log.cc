@@ -55,6 +55,12 @@ void RunLog::Line(const std::string& text) {
   std::cout << text << "\n" << progress_ << std::flush;
 }
 
+void RunLog::Detail(const std::string& text) {
+  if (!has_terminal_) return Line(text);
+  absl::MutexLock lock(&mutex_);
+  WriteToFile(text);
+}
+
 void RunLog::WriteToFile(const std::string& text) {
   file_ << absl::FormatTime("%Y-%m-%d %H:%M:%S ", absl::Now(), absl::LocalTimeZone()) << text << std::endl;
 }

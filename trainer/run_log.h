@@ -22,6 +22,8 @@ class RunLog : public google::LogSink {
   ~RunLog() override;
 
   void Line(const std::string& text);
+  // As Line, but not to a terminal, where the progress line says it.
+  void Detail(const std::string& text);
   // Replaces the progress line; nothing where there is no terminal.
   void Progress(const std::string& text);
   bool has_terminal() const { return has_terminal_; }

@@ -1,14 +1,15 @@
 #include "trainer/trainer.h"
 
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
 #include <cerrno>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <map>
 #include <memory>
 #include <optional>
-#include <sstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "c10/core/GradMode.h"
+#include "plugin/file.h"
 #include "plugin/registry.h"
 #include "plugin/status.h"
 #include "plugin/version.h"
@@ -63,6 +65,7 @@ class Training {
     RETURN_IF_ERROR(PrepareDirectory());
     RETURN_IF_ERROR(Build());
     RETURN_IF_ERROR(Resume());
+    RETURN_IF_ERROR(WriteSpec());
     step_.emplace(config_, *normalize_, device_, *task_, *optimizer_, ema_.get());
     RETURN_IF_ERROR(OpenSinks());
     Announce();
@@ -79,22 +82,35 @@ class Training {
     fs::create_directories(options_.output, error);
     if (error) return absl::UnavailableError(absl::StrCat("cannot create ", options_.output, ": ", error.message()));
 
-    const std::string path = options_.output + "/experiment.textproto";
-    const std::string text = PrintExperiment(experiment_);
-    if (std::ifstream existing(path); existing) {
-      std::ostringstream before;
-      before << existing.rdbuf();
-      if (before.str() != text && !options_.allow_changed_spec) {
-        return absl::FailedPreconditionError(
-            absl::StrCat(options_.output, " holds a run of another spec (", FirstDifference(before.str(), text),
-                         "); give another --output=DIR, or go on with it by --allow-changed-spec"));
-      }
+    RETURN_IF_ERROR(Lock());
+    const auto before = ReadFile(SpecPath());
+    if (before.ok() && *before != PrintExperiment(experiment_) && !options_.allow_changed_spec &&
+        fs::exists(options_.output + "/checkpoints/last", error)) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          options_.output, " holds a run of another spec (", FirstDifference(*before, PrintExperiment(experiment_)),
+          "); give another --output=DIR, or go on with it by --allow-changed-spec"));
     }
-    std::ofstream file(path, std::ios::trunc);
-    file << text << std::flush;
-    if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
     ASSIGN_OR_RETURN(log_, RunLog::Open(options_.output + "/log.txt"));
     return absl::OkStatus();
+  }
+
+  std::string SpecPath() const { return options_.output + "/experiment.textproto"; }
+
+  // Two processes in one run directory would write over each other's files. The lock ends with the process.
+  absl::Status Lock() {
+    lock_.reset(new int(open(options_.output.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+    if (*lock_ < 0) return ErrnoStatus("open", options_.output);
+    if (flock(*lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+      return absl::FailedPreconditionError(absl::StrCat("another process is training into ", options_.output));
+    }
+    return absl::OkStatus();
+  }
+
+  // Once nothing can keep the run from going on: a spec that turns out not to fit must not replace the one that did.
+  absl::Status WriteSpec() {
+    const std::string text = PrintExperiment(experiment_);
+    const auto before = ReadFile(SpecPath());
+    return before.ok() && *before == text ? absl::OkStatus() : WriteFileAtomically(SpecPath(), text);
   }
 
   absl::Status Build() {
@@ -138,6 +154,12 @@ class Training {
       RETURN_IF_ERROR(ema_->LoadState(checkpoint->ema), "resume");
     state_ = checkpoint->state;
     resumed_at_ = state_.step();
+    const int accumulation = OrDefault(config_.accumulation_steps(), 1);
+    if (state_.batches_done() > steps_.per_epoch * accumulation || state_.batches_done() % accumulation != 0) {
+      log_->Line("epochs have another length now; going on with the next one");
+      state_.set_epoch(state_.epoch() + 1);
+      state_.set_batches_done(0);
+    }
     log_->Line(absl::StrCat("resumed at step ", WithThousands(resumed_at_), " of ", WithThousands(steps_.total)));
     return absl::OkStatus();
   }
@@ -208,7 +230,8 @@ class Training {
     if (!metrics_.empty()) RETURN_IF_ERROR(CheckLoss(metrics_.Means()["train/loss"]));
     const bool last = state_.step() == steps_.total;
     if (last || state_.epoch() % OrDefault(config_.eval_interval(), 1) == 0) RETURN_IF_ERROR(Validate());
-    if (last || state_.epoch() % OrDefault(config_.checkpoint_interval(), 1) == 0) RETURN_IF_ERROR(Save());
+    const bool best = state_.best_step() == state_.step();
+    if (last || best || state_.epoch() % OrDefault(config_.checkpoint_interval(), 1) == 0) RETURN_IF_ERROR(Save());
     return absl::OkStatus();
   }
 
@@ -280,11 +303,8 @@ class Training {
     values["data_wait"] = progress.data_wait;
     RETURN_IF_ERROR(Record(values));
     const std::string line = FormatProgress(progress);
-    if (log_->has_terminal()) {
-      log_->Progress(line);
-    } else {
-      log_->Line(line);
-    }
+    log_->Detail(line);
+    log_->Progress(line);
     StartInterval();
     return CheckLoss(latest_["train/loss"]);
   }
@@ -398,9 +418,17 @@ class Training {
     return unmet.empty() ? absl::OkStatus() : absl::FailedPreconditionError(unmet.ToStatus().message());
   }
 
+  struct CloseFile {
+    void operator()(int* file) const {
+      close(*file);
+      delete file;
+    }
+  };
+
   const Experiment experiment_;
   const Trainer& config_;
   const TrainOptions options_;
+  std::unique_ptr<int, CloseFile> lock_;
   std::unique_ptr<RunLog> log_;
   c10::Device device_ = c10::kCPU;
   DataParts data_;
@@ -421,7 +449,7 @@ class Training {
   std::map<std::string, double> latest_;  // last value of every metric
   std::map<std::string, double> val_;     // of the last validation
 
-  // Since the last line of the log.
+  // Since the last line of the log or the start of the epoch, whichever is later.
   Metrics metrics_;
   int64_t images_ = 0;
   double interval_start_ = 0;

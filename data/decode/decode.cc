@@ -1,7 +1,9 @@
 #include "data/decode/decode.h"
 
+#include <filesystem>
 #include <string>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "data/decode/jpeg.h"
@@ -47,6 +49,11 @@ absl::StatusOr<Image> DecodeImage(std::string_view bytes) {
   }
   return absl::InvalidArgumentError(absl::StrCat("neither a JPEG nor a PNG; the file begins with \"",
                                                  absl::CHexEscape(std::string(bytes.substr(0, 8))), "\""));
+}
+
+bool HasImageExtension(const std::string& path) {
+  const std::string extension = absl::AsciiStrToLower(std::filesystem::path(path).extension().string());
+  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
 }
 
 }  // namespace graticule

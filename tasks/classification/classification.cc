@@ -1,6 +1,7 @@
 #include "tasks/classification/classification.h"
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 #include <set>
@@ -16,7 +17,7 @@ namespace graticule {
 namespace {
 
 void CheckWeight(const ObjectiveSpec& spec, const std::string& path, FieldErrors& errors) {
-  if (spec.has_weight() && !(spec.weight() >= 0)) {
+  if (spec.has_weight() && !(spec.weight() >= 0 && std::isfinite(spec.weight()))) {
     errors.Add(path + ".weight", absl::StrCat("must not be negative, found ", spec.weight()));
   }
   double previous = 0;

@@ -9,9 +9,9 @@
 #include <cstring>
 #include <filesystem>
 
-#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "data/decode/decode.h"
 #include "plugin/registry.h"
 
 namespace graticule {
@@ -21,11 +21,6 @@ namespace fs = std::filesystem;
 
 // How many names a message lists.
 constexpr size_t kNamed = 10;
-
-bool IsImageName(const fs::path& path) {
-  const std::string extension = absl::AsciiStrToLower(path.extension().string());
-  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
-}
 
 // What stands in a folder, hidden names left out.
 absl::StatusOr<std::vector<fs::directory_entry>> Entries(const fs::path& folder) {
@@ -56,7 +51,7 @@ absl::Status AddImages(const fs::path& folder, std::vector<fs::path>& above, std
   for (const fs::directory_entry& entry : entries) {
     if (IsFolder(entry)) {
       RETURN_IF_ERROR(AddImages(entry.path(), above, images));
-    } else if (IsImageName(entry.path())) {
+    } else if (HasImageExtension(entry.path())) {
       images.push_back(entry.path());
     }
   }
