@@ -18,8 +18,6 @@
 namespace graticule {
 namespace {
 
-int AccumulationSteps(const Trainer& trainer) { return std::max(1, trainer.accumulation_steps()); }
-
 Size2d ReadImageSize(const Data& data, FieldErrors& errors) {
   if (data.image_size_size() != 1 && data.image_size_size() != 2) {
     errors.Add("data.image_size", absl::StrCat("must be one number (a square) or two (height, width), found ",
@@ -160,6 +158,8 @@ LoaderOptions CommonOptions(const Experiment& experiment, Size2d image_size) {
 }
 
 }  // namespace
+
+int AccumulationSteps(const Trainer& trainer) { return std::max(1, trainer.accumulation_steps()); }
 
 std::unique_ptr<Loader> DataParts::TrainLoader(const Experiment& experiment) const {
   LoaderOptions options = CommonOptions(experiment, image_size);

@@ -47,6 +47,9 @@ absl::StatusOr<std::unique_ptr<Task>> BuildTask(const Experiment& experiment,
 
 absl::StatusOr<std::unique_ptr<Optimizer>> BuildOptimizer(const Experiment& experiment, const Task& task);
 
+// Forward and backward passes of an optimizer step: the field, or 1 where it is absent.
+int AccumulationSteps(const Trainer& trainer);
+
 // Optimizer steps of an epoch and of the whole training, given the training set's size.
 struct Steps {
   int64_t per_epoch = 0;

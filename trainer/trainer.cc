@@ -65,7 +65,8 @@ class Training {
     RETURN_IF_ERROR(PrepareDirectory());
     RETURN_IF_ERROR(Build());
     RETURN_IF_ERROR(Resume());
-    RETURN_IF_ERROR(WriteSpec());
+    // Only now: a spec that turns out not to fit the run must not replace the one that did.
+    if (!spec_is_written_) RETURN_IF_ERROR(WriteFileAtomically(spec_path_, spec_text_));
     step_.emplace(config_, *normalize_, device_, *task_, *optimizer_, ema_.get());
     RETURN_IF_ERROR(OpenSinks());
     Announce();
@@ -83,18 +84,17 @@ class Training {
     if (error) return absl::UnavailableError(absl::StrCat("cannot create ", options_.output, ": ", error.message()));
 
     RETURN_IF_ERROR(Lock());
-    const auto before = ReadFile(SpecPath());
-    if (before.ok() && *before != PrintExperiment(experiment_) && !options_.allow_changed_spec &&
+    const auto before = ReadFile(spec_path_);
+    spec_is_written_ = before.ok() && *before == spec_text_;
+    if (before.ok() && !spec_is_written_ && !options_.allow_changed_spec &&
         fs::exists(options_.output + "/checkpoints/last", error)) {
-      return absl::FailedPreconditionError(absl::StrCat(
-          options_.output, " holds a run of another spec (", FirstDifference(*before, PrintExperiment(experiment_)),
-          "); give another --output=DIR, or go on with it by --allow-changed-spec"));
+      return absl::FailedPreconditionError(
+          absl::StrCat(options_.output, " holds a run of another spec (", FirstDifference(*before, spec_text_),
+                       "); give another --output=DIR, or go on with it by --allow-changed-spec"));
     }
     ASSIGN_OR_RETURN(log_, RunLog::Open(options_.output + "/log.txt"));
     return absl::OkStatus();
   }
-
-  std::string SpecPath() const { return options_.output + "/experiment.textproto"; }
 
   // Two processes in one run directory would write over each other's files. The lock ends with the process.
   absl::Status Lock() {
@@ -104,13 +104,6 @@ class Training {
       return absl::FailedPreconditionError(absl::StrCat("another process is training into ", options_.output));
     }
     return absl::OkStatus();
-  }
-
-  // Once nothing can keep the run from going on: a spec that turns out not to fit must not replace the one that did.
-  absl::Status WriteSpec() {
-    const std::string text = PrintExperiment(experiment_);
-    const auto before = ReadFile(SpecPath());
-    return before.ok() && *before == text ? absl::OkStatus() : WriteFileAtomically(SpecPath(), text);
   }
 
   absl::Status Build() {
@@ -150,11 +143,12 @@ class Training {
     RETURN_IF_ERROR(LoadObjectives(checkpoint->objectives), "resume");
     RETURN_IF_ERROR(optimizer_->LoadState(checkpoint->optimizer), "resume");
     // There is none where the average was asked for only since.
-    if (ema_ != nullptr && !checkpoint->ema.tensors.empty())
+    if (ema_ != nullptr && !checkpoint->ema.tensors.empty()) {
       RETURN_IF_ERROR(ema_->LoadState(checkpoint->ema), "resume");
+    }
     state_ = checkpoint->state;
     resumed_at_ = state_.step();
-    const int accumulation = OrDefault(config_.accumulation_steps(), 1);
+    const int accumulation = AccumulationSteps(config_);
     if (state_.batches_done() > steps_.per_epoch * accumulation || state_.batches_done() % accumulation != 0) {
       log_->Line("epochs have another length now; going on with the next one");
       state_.set_epoch(state_.epoch() + 1);
@@ -210,7 +204,7 @@ class Training {
 
   absl::Status RunEpoch() {
     task_->SetTraining(true);
-    const int accumulation = OrDefault(config_.accumulation_steps(), 1);
+    const int accumulation = AccumulationSteps(config_);
     train_loader_->Start(state_.epoch(), state_.batches_done());
     StartInterval();
     while (state_.batches_done() < steps_.per_epoch * accumulation && state_.step() < steps_.total) {
@@ -270,7 +264,7 @@ class Training {
   }
 
   double Epoch() const {
-    const int accumulation = OrDefault(config_.accumulation_steps(), 1);
+    const int accumulation = AccumulationSteps(config_);
     return state_.epoch() + static_cast<double>(state_.batches_done()) / (steps_.per_epoch * accumulation);
   }
 
@@ -428,6 +422,9 @@ class Training {
   const Experiment experiment_;
   const Trainer& config_;
   const TrainOptions options_;
+  const std::string spec_path_ = options_.output + "/experiment.textproto";
+  const std::string spec_text_ = PrintExperiment(experiment_);
+  bool spec_is_written_ = false;
   std::unique_ptr<int, CloseFile> lock_;
   std::unique_ptr<RunLog> log_;
   c10::Device device_ = c10::kCPU;
