@@ -3,10 +3,17 @@
 #define GRATICULE_BACKBONES_BACKBONE_H_
 
 #include <cstdint>
+#include <map>
+#include <string>
+#include <variant>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "nn/module.h"
 #include "nn/token_map.h"
+#include "nn/weight_layout.h"
 
 namespace graticule {
 
@@ -14,6 +21,13 @@ struct BackboneContext {
   Size2d image_size;       // in pixels
   int64_t channels = 3;    // of the images
   TokenContract contract;  // what the pooling asks for
+};
+
+// A model of timm's: timm.create_model(architecture, **arguments) takes these weights.
+struct TimmModel {
+  using Value = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>>;
+  std::string architecture;
+  std::map<std::string, Value> arguments;  // those of the backbone: no num_classes, no global_pool
 };
 
 class Backbone : public Module {
@@ -24,6 +38,12 @@ class Backbone : public Module {
   // images [B,3,H,W], normalised, of the context's size.
   virtual TokenMap Forward(const at::Tensor& images) = 0;
 
+  // Whether it can run on a selection of the patches, in training and evaluation.
+  virtual bool CanSelect() const { return false; }
+  // The same pass with the selected patches alone: tokens [B,prefix+V,D], whose cells are in TokenMap::kept. Only where
+  // CanSelect().
+  virtual TokenMap ForwardSelected(const at::Tensor& images, const PatchSelection& selection);
+
   // D of the tokens that come out.
   virtual int64_t width() const = 0;
   // h×w of the patch tokens that come out.
@@ -33,6 +53,14 @@ class Backbone : public Module {
   // Makes tensors of a checkpoint fit this model where the difference is one of geometry: position tables of another
   // grid are interpolated. Called for each tensor whose shape differs; returns an undefined tensor where it can't help.
   virtual at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const { return at::Tensor(); }
+
+  // What the classifier on top is called in a checkpoint: timm's name where timm has the model.
+  virtual std::string HeadName() const { return "head"; }
+  // The other codes whose checkpoints hold this model under names of their own.
+  virtual std::vector<WeightLayout> Layouts() const { return {}; }
+  // This model in timm, with the names of its parameters as they are; Unimplemented, saying what timm lacks, where timm
+  // has no such model.
+  virtual absl::StatusOr<TimmModel> Timm() const;
 };
 
 }  // namespace graticule

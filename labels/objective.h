@@ -3,17 +3,28 @@
 #define GRATICULE_LABELS_OBJECTIVE_H_
 
 #include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "nn/metrics.h"
 #include "nn/module.h"
 #include "nn/token_map.h"
+#include "nn/weight_layout.h"
 
 namespace graticule {
 
 struct ObjectiveContext {
-  int64_t width = 0;  // D of the backbone's tokens
-  Size2d grid;        // h×w of its patch tokens
+  int64_t width = 0;        // D of the backbone's tokens
+  Size2d grid;              // h×w of its patch tokens
+  bool can_select = false;  // whether ObjectiveInput has a pass_again
+};
+
+struct ObjectiveInput {
+  TokenMap tokens;  // of the task's own pass
+  // Another pass of the same images, with some of the patches; null where the backbone can't.
+  std::function<TokenMap(const PatchSelection&)> pass_again = nullptr;
 };
 
 struct ObjectiveOutput {
@@ -28,9 +39,13 @@ class Objective : public Module {
   using Context = ObjectiveContext;
 
   // Reads grid and `kept` from the TokenMap, never from a constant.
-  virtual ObjectiveOutput Forward(const TokenMap& tokens) = 0;
+  virtual ObjectiveOutput Forward(const ObjectiveInput& input) = 0;
+  // What the head says of these images, B first: for looking at and for comparing with other programs. Nothing random.
+  virtual at::Tensor Logits(const ObjectiveInput& input) = 0;
   // What its metrics are called unless the spec gives a name, for example "apl".
   virtual std::string DefaultName() const = 0;
+  // The other codes whose checkpoints hold its weights under names of their own.
+  virtual std::vector<WeightLayout> Layouts() const { return {}; }
 };
 
 }  // namespace graticule

@@ -1,6 +1,7 @@
 #include "nn/attention.h"
 
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "ATen/ops/scaled_dot_product_attention.h"
@@ -8,7 +9,7 @@
 
 namespace graticule {
 
-Attention::Attention(const AttentionOptions& options)
+Attention::Attention(const AttentionOptions& options, std::unique_ptr<AttentionEncoding> encoding)
     : heads_(options.heads),
       attention_dropout_(options.attention_dropout),
       qkv_(options.width, 3 * options.width, options.qkv_bias),
@@ -18,19 +19,25 @@ Attention::Attention(const AttentionOptions& options)
   RegisterModule("qkv", &qkv_);
   RegisterModule("proj", &proj_);
   RegisterModule("dropout", &dropout_);
+  if (encoding != nullptr) encoding_ = RegisterModule("", std::move(encoding));
 }
 
 at::Tensor Attention::Forward(const at::Tensor& x) const {
-  const int64_t batch = x.size(0), tokens = x.size(1), width = x.size(2);
+  const int64_t tokens = x.size(-2), width = x.size(-1), batch = x.numel() / (tokens * width);
   // Splitting the last axis keeps q, k and v views, whose gradients are put together by a single copy.
   const std::vector<at::Tensor> qkv = qkv_.Forward(x).split(width, -1);
   const auto by_head = [&](const at::Tensor& t) {
     return t.view({batch, tokens, heads_, width / heads_}).transpose(1, 2);
   };
+  at::Tensor q = by_head(qkv[0]), k = by_head(qkv[1]);
+  std::optional<at::Tensor> bias;
+  if (encoding_ != nullptr) {
+    encoding_->Rotate(q, k);
+    if (const at::Tensor added = encoding_->Bias(q); added.defined()) bias = added;
+  }
   const at::Tensor y =
-      at::scaled_dot_product_attention(by_head(qkv[0]), by_head(qkv[1]), by_head(qkv[2]),
-                                       /*attn_mask=*/std::nullopt, training() ? attention_dropout_ : 0.0);
-  return dropout_.Forward(proj_.Forward(y.transpose(1, 2).reshape({batch, tokens, width})));
+      at::scaled_dot_product_attention(q, k, by_head(qkv[2]), bias, training() ? attention_dropout_ : 0.0);
+  return dropout_.Forward(proj_.Forward(y.transpose(1, 2).reshape(x.sizes())));
 }
 
 }  // namespace graticule

@@ -3,6 +3,7 @@
 #define GRATICULE_NN_ATTENTION_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "ATen/core/Tensor.h"
@@ -19,18 +20,29 @@ struct AttentionOptions {
   double projection_dropout = 0;  // of what comes out
 };
 
+// What a position encoding does inside the attention: it turns queries and keys (RoPE) or adds to the logits (relative
+// biases, iRPE).
+class AttentionEncoding : public Module {
+ public:
+  // q and k [B,H,T,d] as the projection gives them; may replace them.
+  virtual void Rotate(at::Tensor& q, at::Tensor& k) const {}
+  // Added to the logits q·kᵀ/√d; broadcasts to [B,H,T,T]. Undefined for nothing.
+  virtual at::Tensor Bias(const at::Tensor& q) const { return at::Tensor(); }
+};
+
 // proj(softmax(q·kᵀ / √d)·v) (arXiv 1706.03762), d = width / heads. Parameters as in timm: qkv.weight [3D,D], whose
-// rows are those of q, then k, then v, each head after head; proj.
+// rows are those of q, then k, then v, each head after head; proj. Those of the encoding stand beside them.
 class Attention : public Module {
  public:
-  explicit Attention(const AttentionOptions& options);
-  // [B,T,D] to [B,T,D].
+  explicit Attention(const AttentionOptions& options, std::unique_ptr<AttentionEncoding> encoding = nullptr);
+  // [...,T,D] to [...,T,D]: attention among the T.
   at::Tensor Forward(const at::Tensor& x) const;
   std::string TypeName() const override { return "Attention"; }
 
  private:
   int64_t heads_;
   double attention_dropout_;
+  AttentionEncoding* encoding_ = nullptr;  // may be null
   Linear qkv_;
   Linear proj_;
   Dropout dropout_;

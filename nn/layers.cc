@@ -1,5 +1,7 @@
 #include "nn/layers.h"
 
+#include <vector>
+
 #include "ATen/ops/addcmul.h"
 #include "ATen/ops/dropout.h"
 #include "ATen/ops/empty.h"
@@ -33,7 +35,9 @@ at::Tensor Dropout::Forward(const at::Tensor& x) const {
 at::Tensor DropPath::Add(const at::Tensor& residual, const at::Tensor& branch) const {
   if (!training() || rate_ == 0) return residual.add(branch);
   const double keep = 1 - rate_;
-  at::Tensor scale = at::empty({residual.size(0), 1, 1}, residual.options()).bernoulli_(keep).div_(keep);
+  std::vector<int64_t> per_sample(residual.dim(), 1);
+  per_sample[0] = residual.size(0);
+  const at::Tensor scale = at::empty(per_sample, residual.options()).bernoulli_(keep).div_(keep);
   return at::addcmul(residual, branch, scale);
 }
 

@@ -54,7 +54,7 @@ class Dropout : public Module {
 class DropPath : public Module {
  public:
   explicit DropPath(double rate) : rate_(rate) {}
-  // residual [B,T,D] + branch [B,T,D].
+  // residual [B,...] + branch [B,...].
   at::Tensor Add(const at::Tensor& residual, const at::Tensor& branch) const;
   std::string TypeName() const override { return "DropPath"; }
 

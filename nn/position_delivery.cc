@@ -86,7 +86,7 @@ DeliveredPosition PositionDeliveryNorms::Deliver(const at::Tensor& position) con
 at::Tensor DeliveredPosition::AtLayer(int64_t layer) {
   CHECK_EQ(layer, next_layer_++) << "layers must ask in order";
   const LayerNorm* norm = norms_.norms_[layer];
-  if (norm == nullptr) return at::Tensor();
+  if (norm == nullptr || !origin_.defined()) return at::Tensor();
   current_ = norm->Forward(norms_.hierarchical_ ? current_ : origin_);
   if (layer > 0 && layer == norms_.last_layer_) last_ = current_;
   return current_;
@@ -94,7 +94,7 @@ at::Tensor DeliveredPosition::AtLayer(int64_t layer) {
 
 at::Tensor DeliveredPosition::AtLastNorm() const {
   CHECK_EQ(next_layer_, static_cast<int64_t>(norms_.norms_.size())) << "the last norm comes after all layers";
-  return norms_.last_norm_ == nullptr ? at::Tensor() : norms_.last_norm_->Forward(last_);
+  return norms_.last_norm_ == nullptr || !last_.defined() ? at::Tensor() : norms_.last_norm_->Forward(last_);
 }
 
 void DeliveredPosition::Map(const std::function<at::Tensor(const at::Tensor&)>& map) {

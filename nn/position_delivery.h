@@ -50,7 +50,8 @@ class PositionDeliveryNorms : public Module {
   PositionDeliveryNorms(const PositionDelivery& delivery, const std::vector<int64_t>& widths, int64_t last_width,
                         double epsilon);
 
-  // Starts the delivery of a forward pass. `position`: pos_0 [1,T,D], undefined where the backbone has none.
+  // Starts the delivery of a forward pass. `position`: pos_0 [1,T,D] ([B,T,D] of selected patches), undefined where
+  // there is none: nothing is delivered then.
   DeliveredPosition Deliver(const at::Tensor& position) const;
   bool add_to_input() const { return add_to_input_; }
   std::string TypeName() const override { return "PositionDeliveryNorms"; }

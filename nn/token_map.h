@@ -36,9 +36,16 @@ struct TokenMap {
   }
 };
 
+// A pass over some of the patches: masked autoencoding, Jigsaw-ViT.
+struct PatchSelection {
+  at::Tensor kept;       // [B,V] int64: raster index of each patch token that goes through the layers, in any order
+  bool position = true;  // false: the tokens never learn where they are
+};
+
 // What a pooling asks of the backbone, which meets it or says in a Status why it can't.
 struct TokenContract {
   bool class_token = true;
+  bool distillation_token = false;  // a second prefix token, after the class token (DeiT, arXiv 2012.12877)
   PositionDelivery delivery;
 };
 

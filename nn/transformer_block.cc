@@ -1,10 +1,12 @@
 #include "nn/transformer_block.h"
 
+#include <utility>
+
 namespace graticule {
 
-TransformerBlock::TransformerBlock(const TransformerBlockOptions& options)
+TransformerBlock::TransformerBlock(const TransformerBlockOptions& options, std::unique_ptr<AttentionEncoding> encoding)
     : norm1_(options.attention.width, options.norm_epsilon),
-      attn_(options.attention),
+      attn_(options.attention, std::move(encoding)),
       norm2_(options.attention.width, options.norm_epsilon),
       mlp_(options.attention.width, options.mlp_hidden, options.mlp_dropout),
       drop_path_(options.drop_path) {

@@ -3,6 +3,7 @@
 #define GRATICULE_NN_TRANSFORMER_BLOCK_H_
 
 #include <cstdint>
+#include <memory>
 #include <string>
 
 #include "ATen/core/Tensor.h"
@@ -23,8 +24,9 @@ struct TransformerBlockOptions {
 // Pre-norm: x' = x + attn(norm1(x) + position); y = x' + mlp(norm2(x')).
 class TransformerBlock : public Module {
  public:
-  explicit TransformerBlock(const TransformerBlockOptions& options);
-  // x [B,T,D]; position [1,T,D], the layer's of DeliveredPosition, or undefined for none.
+  explicit TransformerBlock(const TransformerBlockOptions& options,
+                            std::unique_ptr<AttentionEncoding> encoding = nullptr);
+  // x [B,...,T,D]; position [1,...,T,D], the layer's of DeliveredPosition, or undefined for none.
   at::Tensor Forward(const at::Tensor& x, const at::Tensor& position) const;
   std::string TypeName() const override { return "TransformerBlock"; }
 

@@ -22,6 +22,7 @@ class AveragePooling : public Pooling {
 
   TokenContract contract() const override { return contract_; }
   at::Tensor Forward(const TokenMap& tokens) override;
+  std::string TimmName() const override { return "avg"; }
   std::string TypeName() const override { return "AveragePooling"; }
 
  private:

@@ -3,6 +3,7 @@
 #define GRATICULE_POOLING_POOLING_H_
 
 #include <cstdint>
+#include <string>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
@@ -23,8 +24,10 @@ class Pooling : public Module {
   virtual TokenContract contract() const = 0;
   // Makes the weights of a pooling that has some, once the backbone's width is known.
   virtual void Build(int64_t width) {}
-  // [B,T,D] tokens in, [B,D] out.
+  // [B,T,D] tokens in, [B,D] out; [B,2,D] where the contract asks for a distillation token, whose row is the second.
   virtual at::Tensor Forward(const TokenMap& tokens) = 0;
+  // What timm calls it (its argument global_pool), "" where timm has no such pooling.
+  virtual std::string TimmName() const { return ""; }
 };
 
 // The contract of a pooling with a config field `delivery`, which `preset` completes. Errors stand under "delivery".

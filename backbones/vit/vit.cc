@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "ATen/ops/cat.h"
+#include "ATen/ops/take_along_dim.h"
 #include "absl/strings/str_cat.h"
+#include "backbones/checks.h"
 #include "nn/position_encoding.h"
 #include "plugin/logging.h"
 #include "plugin/registry.h"
@@ -31,58 +33,31 @@ Vit WithDefaults(const Vit& given) {
 // All mistakes of a config with its defaults filled in.
 absl::Status Check(const Vit& config, const BackboneContext& context) {
   FieldErrors errors;
-  const auto positive = [&](std::string_view field, double value) {
-    if (!(value > 0)) errors.Add(field, absl::StrCat("must be positive, found ", value));
-    return value > 0;
-  };
-  const auto at_least_zero = [&](std::string_view field, double value) {
-    if (!(value >= 0)) errors.Add(field, absl::StrCat("must be 0 or more, found ", value));
-  };
-  const auto rate = [&](std::string_view field, double value) {
-    if (!(value >= 0 && value < 1)) {
-      errors.Add(field, absl::StrCat("must be a rate from 0 up to, but not including, 1, found ", value));
-    }
-  };
-
-  const Size2d image = context.image_size;
-  const int64_t patch = config.patch_size();
-  if (positive("patch_size", patch) && (image.height % patch != 0 || image.width % patch != 0)) {
-    const auto nearest = [&](int64_t size) {
-      const int64_t below = size / patch * patch;
-      return size % patch == 0 ? absl::StrCat(size)
-             : below == 0      ? absl::StrCat(patch)
-                               : absl::StrCat(below, " or ", below + patch);
-    };
-    errors.Add("patch_size", absl::StrCat("patches of ", patch, " don't tile images of ", image.height, "×",
-                                          image.width, " (height×width); the nearest sizes that they tile are height ",
-                                          nearest(image.height), " and width ", nearest(image.width)));
+  if (CheckPositive(errors, "patch_size", config.patch_size())) {
+    CheckTiles(errors, "patch_size", absl::StrCat("patches of ", config.patch_size()), config.patch_size(),
+               context.image_size);
   }
-  const bool has_width = positive("embed_dim", config.embed_dim());
-  if (positive("num_heads", config.num_heads()) && has_width && config.embed_dim() % config.num_heads() != 0) {
-    errors.Add("num_heads",
-               absl::StrCat(config.num_heads(), " heads don't divide an embed_dim of ", config.embed_dim()));
-  }
+  const bool has_width = CheckPositive(errors, "embed_dim", config.embed_dim());
+  CheckHeads(errors, "num_heads", config.num_heads(), config.embed_dim());
   const int64_t multiple = WidthMultiple(config.position());
   if (has_width && config.embed_dim() % multiple != 0) {
     errors.Add("position",
                absl::StrCat(PositionEncoding::Kind_Name(config.position()),
                             " needs an embed_dim that is a multiple of ", multiple, ", found ", config.embed_dim()));
   }
-  if (positive("depth", config.depth())) {
+  if (CheckPositive(errors, "depth", config.depth())) {
     errors.Add(
         config.position() == PositionEncoding::NONE ? "position" : "depth",
         CheckPositionDelivery(context.contract.delivery, config.depth(), config.position() != PositionEncoding::NONE));
   }
-  if (positive("mlp_ratio", config.mlp_ratio()) && has_width && config.mlp_ratio() * config.embed_dim() < 1) {
-    errors.Add("mlp_ratio", absl::StrCat("leaves a hidden layer of no width, found ", config.mlp_ratio()));
-  }
-  positive("norm_epsilon", config.norm_epsilon());
-  at_least_zero("position_std", config.position_std());
-  at_least_zero("class_token_std", config.class_token_std());
-  rate("drop_path_rate", config.drop_path_rate());
-  rate("position_dropout", config.position_dropout());
-  rate("projection_dropout", config.projection_dropout());
-  rate("attention_dropout", config.attention_dropout());
+  CheckMlpRatio(errors, "mlp_ratio", config.mlp_ratio(), config.embed_dim());
+  CheckPositive(errors, "norm_epsilon", config.norm_epsilon());
+  CheckAtLeastZero(errors, "position_std", config.position_std());
+  CheckAtLeastZero(errors, "class_token_std", config.class_token_std());
+  CheckRate(errors, "drop_path_rate", config.drop_path_rate());
+  CheckRate(errors, "position_dropout", config.position_dropout());
+  CheckRate(errors, "projection_dropout", config.projection_dropout());
+  CheckRate(errors, "attention_dropout", config.attention_dropout());
   return errors.ToStatus();
 }
 
@@ -105,6 +80,10 @@ VitBackbone::VitBackbone(const Vit& config, const BackboneContext& context)
   if (context.contract.class_token) {
     class_token_ = RegisterParameter("cls_token", init::Normal(NewParameter({1, 1, width_}), config.class_token_std()),
                                      {.decay = false});
+  }
+  if (context.contract.distillation_token) {
+    distillation_token_ = RegisterParameter(
+        "dist_token", init::Normal(NewParameter({1, 1, width_}), config.class_token_std()), {.decay = false});
   }
   if (config.position() != PositionEncoding::NONE) {
     position_ = RegisterParameter(
@@ -132,18 +111,46 @@ VitBackbone::VitBackbone(const Vit& config, const BackboneContext& context)
 }
 
 TokenMap VitBackbone::Forward(const at::Tensor& images) {
-  at::Tensor x = patch_embed_.Forward(images);
+  const at::Tensor x = patch_embed_.Forward(images);
   CHECK_EQ(x.size(1), grid_.area()) << "images are not of the size that the backbone was built for";
-  if (class_token_.defined()) x = at::cat({class_token_.expand({x.size(0), -1, -1}), x}, 1);
-  if (position_.defined() && delivery_.add_to_input()) x = x.add(position_);
+  return {.tokens = Encode(x, position_), .prefix_tokens = prefix_tokens(), .grid = grid_, .position = position_};
+}
+
+TokenMap VitBackbone::ForwardSelected(const at::Tensor& images, const PatchSelection& selection) {
+  const at::Tensor rows = selection.kept.unsqueeze(-1);  // [B,V,1]
+  const at::Tensor x = at::take_along_dim(patch_embed_.Forward(images), rows, 1);
+  at::Tensor position;
+  if (selection.position && position_.defined()) {
+    const int64_t batch = x.size(0), prefix = prefix_tokens();
+    const at::Tensor patches = position_.narrow(1, prefix, grid_.area());
+    position =
+        at::cat({position_.narrow(1, 0, prefix).expand({batch, -1, -1}), at::take_along_dim(patches, rows, 1)}, 1);
+  }
+  return {.tokens = Encode(x, position),
+          .prefix_tokens = prefix_tokens(),
+          .grid = grid_,
+          .position = position,
+          .kept = selection.kept};
+}
+
+at::Tensor VitBackbone::Encode(at::Tensor x, const at::Tensor& position) {
+  std::vector<at::Tensor> parts;
+  for (const at::Tensor& prefix : {class_token_, distillation_token_}) {
+    if (prefix.defined()) parts.push_back(prefix.expand({x.size(0), -1, -1}));
+  }
+  if (!parts.empty()) {
+    parts.push_back(x);
+    x = at::cat(parts, 1);
+  }
+  if (position.defined() && delivery_.add_to_input()) x = x.add(position);
   x = position_dropout_.Forward(x);
 
-  DeliveredPosition position = delivery_.Deliver(position_);
-  for (size_t layer = 0; layer < blocks_.size(); ++layer) x = blocks_[layer]->Forward(x, position.AtLayer(layer));
+  DeliveredPosition delivered = delivery_.Deliver(position);
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) x = blocks_[layer]->Forward(x, delivered.AtLayer(layer));
 
   x = norm_.Forward(x);
-  if (const at::Tensor last = position.AtLastNorm(); last.defined()) x = x.add(last);
-  return {.tokens = x, .prefix_tokens = prefix_tokens(), .grid = grid_, .position = position_};
+  const at::Tensor last = delivered.AtLastNorm();
+  return last.defined() ? x.add(last) : x;
 }
 
 at::Tensor VitBackbone::Adapt(const std::string& name, const at::Tensor& loaded) const {

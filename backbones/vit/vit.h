@@ -19,8 +19,8 @@
 
 namespace graticule {
 
-// Parameters have timm's names: cls_token [1,1,D], pos_embed [1,T,D], patch_embed.proj, blocks.i.{norm1,attn.qkv,
-// attn.proj,norm2,mlp.fc1,mlp.fc2}, norm; and those of PositionDeliveryNorms.
+// Parameters have timm's names: cls_token and dist_token [1,1,D], pos_embed [1,T,D], patch_embed.proj,
+// blocks.i.{norm1,attn.qkv, attn.proj,norm2,mlp.fc1,mlp.fc2}, norm; and those of PositionDeliveryNorms.
 class VitBackbone : public Backbone {
  public:
   // Errors: an image that the patches don't tile, heads that don't divide the width, numbers out of range, a delivery
@@ -30,7 +30,9 @@ class VitBackbone : public Backbone {
   TokenMap Forward(const at::Tensor& images) override;
   int64_t width() const override { return width_; }
   Size2d grid() const override { return grid_; }
-  int64_t prefix_tokens() const override { return class_token_.defined() ? 1 : 0; }
+  int64_t prefix_tokens() const override { return class_token_.defined() + distillation_token_.defined(); }
+  bool CanSelect() const override { return true; }
+  TokenMap ForwardSelected(const at::Tensor& images, const PatchSelection& selection) override;
   // Position tables of another grid, or with the row of a class token that this model lacks.
   at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const override;
   std::string TypeName() const override { return "Vit"; }
@@ -39,10 +41,14 @@ class VitBackbone : public Backbone {
   // `config` with all defaults filled in.
   VitBackbone(const Vit& config, const BackboneContext& context);
 
+  // x [B,V,D] patch tokens, position [1 or B,T,D] of the prefix tokens and of them.
+  at::Tensor Encode(at::Tensor x, const at::Tensor& position);
+
   int64_t width_;
   Size2d grid_;
-  at::Tensor class_token_;  // undefined without one
-  at::Tensor position_;     // undefined without one
+  at::Tensor class_token_;         // undefined without one
+  at::Tensor distillation_token_;  // undefined without one
+  at::Tensor position_;            // undefined without one
   PatchEmbed patch_embed_;
   Dropout position_dropout_;
   std::vector<std::unique_ptr<TransformerBlock>> blocks_;

@@ -45,13 +45,16 @@ AbsolutePositionalLabelObjective::AbsolutePositionalLabelObjective(int64_t half_
   RegisterModule("head", &head_);
 }
 
-ObjectiveOutput AbsolutePositionalLabelObjective::Forward(const TokenMap& map) {
-  const at::Tensor patches = map.PatchTokens();               // [B,N,D], or [B,V,D] of visible ones
+at::Tensor AbsolutePositionalLabelObjective::Logits(const ObjectiveInput& input) {
+  const at::Tensor patches = input.tokens.PatchTokens();      // [B,N,D], or [B,V,D] of visible ones
   const at::Tensor half = patches.narrow(2, 0, half_width_);  // [B,N,D/2]
-  const at::Tensor embedded = fc2_.Forward(at::gelu(fc1_.Forward(half)));
-  const at::Tensor logits = head_.Forward(embedded).flatten(0, 1).to(at::kFloat);  // [B·N,N]
+  return head_.Forward(fc2_.Forward(at::gelu(fc1_.Forward(half))));
+}
 
-  const int64_t batch = patches.size(0);
+ObjectiveOutput AbsolutePositionalLabelObjective::Forward(const ObjectiveInput& input) {
+  const TokenMap& map = input.tokens;
+  const at::Tensor logits = Logits(input).flatten(0, 1).to(at::kFloat);  // [B·N,N]
+  const int64_t batch = map.tokens.size(0);
   const at::Tensor cells =
       map.kept.defined()
           ? map.kept

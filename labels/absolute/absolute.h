@@ -22,7 +22,9 @@ class AbsolutePositionalLabelObjective : public Objective {
   static absl::StatusOr<std::unique_ptr<Objective>> Create(const AbsolutePositionalLabel& config,
                                                            const ObjectiveContext& context);
 
-  ObjectiveOutput Forward(const TokenMap& tokens) override;
+  ObjectiveOutput Forward(const ObjectiveInput& input) override;
+  // [B,N,N]: each patch token's logits of the cells.
+  at::Tensor Logits(const ObjectiveInput& input) override;
   std::string DefaultName() const override { return "apl"; }
   std::string TypeName() const override { return "AbsolutePositionalLabel"; }
 

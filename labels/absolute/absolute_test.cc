@@ -37,7 +37,7 @@ TEST(AbsolutePositionalLabelTest, FreshHeadsStartAtTheUniformCrossEntropy) {
   for (const Size2d grid : {Size2d{14, 14}, Size2d{7, 7}, Size2d{3, 5}}) {
     const auto objective = Make(192, grid);
     const TokenMap map{.tokens = at::randn({4, grid.area(), 192}), .grid = grid};
-    const ObjectiveOutput output = objective->Forward(map);
+    const ObjectiveOutput output = objective->Forward({map});
     EXPECT_NEAR(output.loss.item<double>(), std::log(grid.area()), 0.02 * std::log(grid.area()));
   }
 }
@@ -62,7 +62,7 @@ TEST(AbsolutePositionalLabelTest, LossIsTheMeanCrossEntropyOverBatchAndPatches) 
       found += logits.argmax().item<int64_t>() == i;
     }
   }
-  const ObjectiveOutput output = objective->Forward({.tokens = tokens, .grid = grid});
+  const ObjectiveOutput output = objective->Forward({{.tokens = tokens, .grid = grid}});
   EXPECT_NEAR(output.loss.item<double>(), sum / 18, 1e-4);
   EXPECT_NEAR(output.metrics.Means()["accuracy"], 100.0 * found / 18, 1e-4);
   EXPECT_NEAR(output.metrics.Means()["loss"], sum / 18, 1e-4);
@@ -73,8 +73,8 @@ TEST(AbsolutePositionalLabelTest, PrefixTokensTakeNoPart) {
   const auto objective = Make(8, grid);
   const at::Tensor patches = at::randn({2, 4, 8});
   const at::Tensor with_class = at::cat({at::randn({2, 1, 8}), patches}, 1);
-  const double expected = objective->Forward({.tokens = patches, .grid = grid}).loss.item<double>();
-  EXPECT_DOUBLE_EQ(objective->Forward({.tokens = with_class, .prefix_tokens = 1, .grid = grid}).loss.item<double>(),
+  const double expected = objective->Forward({{.tokens = patches, .grid = grid}}).loss.item<double>();
+  EXPECT_DOUBLE_EQ(objective->Forward({{.tokens = with_class, .prefix_tokens = 1, .grid = grid}}).loss.item<double>(),
                    expected);
 }
 
@@ -84,12 +84,12 @@ TEST(AbsolutePositionalLabelTest, MaskedTokensKeepTheirCells) {
   const auto objective = Make(8, grid);
   for (const NamedParameter& parameter : objective->Parameters()) init::Normal(parameter.tensor, 1.0);
   const at::Tensor tokens = at::randn({1, 4, 8});
-  const double whole = objective->Forward({.tokens = tokens, .grid = grid}).loss.item<double>();
+  const double whole = objective->Forward({{.tokens = tokens, .grid = grid}}).loss.item<double>();
   const at::Tensor order = at::tensor({2, 0, 3, 1}, at::kLong);
   TokenMap shuffled{.tokens = tokens.index_select(1, order), .grid = grid, .kept = order.unsqueeze(0)};
-  EXPECT_NEAR(objective->Forward(shuffled).loss.item<double>(), whole, 1e-5);
+  EXPECT_NEAR(objective->Forward({shuffled}).loss.item<double>(), whole, 1e-5);
   TokenMap one{.tokens = tokens.narrow(1, 3, 1), .grid = grid, .kept = at::tensor({3}, at::kLong).view({1, 1})};
-  EXPECT_TRUE(std::isfinite(objective->Forward(one).loss.item<double>()));
+  EXPECT_TRUE(std::isfinite(objective->Forward({one}).loss.item<double>()));
 }
 
 TEST(AbsolutePositionalLabelTest, AHeadThatKnowsTheCellsIsRight) {
@@ -107,7 +107,7 @@ TEST(AbsolutePositionalLabelTest, AHeadThatKnowsTheCellsIsRight) {
   at::Tensor tokens = at::randn({2, 4, 8});
   tokens.narrow(2, 0, 4).zero_();
   for (int i = 0; i < 4; ++i) tokens.select(1, i).select(1, i).fill_(10);
-  const ObjectiveOutput output = objective->Forward({.tokens = tokens, .grid = grid});
+  const ObjectiveOutput output = objective->Forward({{.tokens = tokens, .grid = grid}});
   EXPECT_EQ(output.metrics.Means()["accuracy"], 100);
   EXPECT_LT(output.loss.item<double>(), 1e-4);
 }

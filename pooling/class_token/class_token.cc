@@ -11,12 +11,13 @@ absl::StatusOr<std::unique_ptr<Pooling>> ClassTokenPooling::Create(const ClassTo
                                                                    const PoolingContext& context) {
   ASSIGN_OR_RETURN(TokenContract contract,
                    MakeTokenContract(/*class_token=*/true, config.delivery(), PositionDelivery::VIT));
+  contract.distillation_token = config.distillation_token();
   return std::unique_ptr<Pooling>(new ClassTokenPooling(std::move(contract)));
 }
 
 at::Tensor ClassTokenPooling::Forward(const TokenMap& tokens) {
-  CHECK_GT(tokens.prefix_tokens, 0) << "the backbone was asked for a class token";
-  return tokens.tokens.select(1, 0);
+  CHECK_GE(tokens.prefix_tokens, contract_.distillation_token ? 2 : 1) << "the backbone was asked for these tokens";
+  return contract_.distillation_token ? tokens.tokens.narrow(1, 0, 2) : tokens.tokens.select(1, 0);
 }
 
 namespace {

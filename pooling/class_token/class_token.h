@@ -14,7 +14,7 @@
 
 namespace graticule {
 
-// Asks for a class token, and takes it.
+// Asks for a class token, and a distillation token if the config says so, and takes them.
 class ClassTokenPooling : public Pooling {
  public:
   // Errors: a delivery that contradicts itself, under "delivery".
@@ -22,6 +22,7 @@ class ClassTokenPooling : public Pooling {
 
   TokenContract contract() const override { return contract_; }
   at::Tensor Forward(const TokenMap& tokens) override;
+  std::string TimmName() const override { return "token"; }
   std::string TypeName() const override { return "ClassTokenPooling"; }
 
  private:

@@ -80,8 +80,9 @@ absl::StatusOr<std::unique_ptr<Task>> ClassificationTask::Create(const Classific
     const std::string path = absl::StrCat("objectives[", i, "]");
     CheckWeight(spec, path, errors);
     if (!backbone.ok()) continue;
-    auto objective =
-        Registry<Objective>::Create(spec.objective(), {.width = (*backbone)->width(), .grid = (*backbone)->grid()});
+    auto objective = Registry<Objective>::Create(
+        spec.objective(),
+        {.width = (*backbone)->width(), .grid = (*backbone)->grid(), .can_select = (*backbone)->CanSelect()});
     errors.Add(path + ".objective", objective.status());
     if (!objective.ok()) continue;
     const std::string name = spec.name().empty() ? (*objective)->DefaultName() : spec.name();
@@ -108,10 +109,18 @@ ClassificationTask::Model::Model(std::unique_ptr<Backbone> backbone_in, std::uni
     : head(backbone_in->width(), classes) {
   backbone = RegisterModule("", std::move(backbone_in));
   pooling = RegisterModule("pooling", std::move(pooling_in));
-  RegisterModule("head", &head);
+  RegisterModule(backbone->HeadName(), &head);
+  if (pooling->contract().distillation_token) {
+    head_dist = std::make_unique<Linear>(backbone->width(), classes);
+    RegisterModule(backbone->HeadName() + "_dist", head_dist.get());
+  }
 }
 
-at::Tensor ClassificationTask::Model::Logits(const TokenMap& tokens) { return head.Forward(pooling->Forward(tokens)); }
+at::Tensor ClassificationTask::Model::Logits(const TokenMap& tokens) {
+  const at::Tensor pooled = pooling->Forward(tokens);
+  if (head_dist == nullptr) return head.Forward(pooled);
+  return head.Forward(pooled.select(1, 0)).add(head_dist->Forward(pooled.select(1, 1))).div(2);
+}
 
 ClassificationTask::ClassificationTask(const Classification& config, std::unique_ptr<Model> model)
     : config_(config), model_(RegisterModule("", std::move(model))) {}
@@ -125,7 +134,7 @@ TaskOutput ClassificationTask::Train(const Batch& batch, double progress) {
   output.loss = at::cross_entropy_loss(logits, target, /*weight=*/{}, /*reduction=mean*/ 1, /*ignore_index=*/-100,
                                        config_.label_smoothing());
   for (const Auxiliary& auxiliary : objectives_) {
-    const ObjectiveOutput result = auxiliary.objective->Forward(tokens);
+    const ObjectiveOutput result = auxiliary.objective->Forward(InputOfObjectives(batch.images, tokens));
     output.loss = output.loss.add(result.loss, ObjectiveWeight(auxiliary.spec, progress));
     output.metrics.Add(auxiliary.name + "/", result.metrics);
   }
@@ -148,6 +157,26 @@ std::map<std::string, at::Tensor> ClassificationTask::Predict(const at::Tensor& 
   std::map<std::string, at::Tensor> outputs = {{"logits", model_->Logits(map)}};
   if (tokens) outputs["tokens"] = map.tokens;
   return outputs;
+}
+
+ObjectiveInput ClassificationTask::InputOfObjectives(const at::Tensor& images, const TokenMap& tokens) const {
+  ObjectiveInput input{tokens};
+  if (model_->backbone->CanSelect()) {
+    input.pass_again = [this, images](const PatchSelection& selection) {
+      return model_->backbone->ForwardSelected(images, selection);
+    };
+  }
+  return input;
+}
+
+std::vector<std::string> ClassificationTask::ClassifierNames() const {
+  const std::string head = model_->backbone->HeadName();
+  std::vector<std::string> names = {head + ".weight", head + ".bias"};
+  if (model_->head_dist != nullptr) {
+    names.push_back(head + "_dist.weight");
+    names.push_back(head + "_dist.bias");
+  }
+  return names;
 }
 
 std::vector<NamedParameter> ClassificationTask::ModelParameters() const { return model_->Parameters(); }

@@ -34,7 +34,7 @@ class ClassificationTask : public Task {
   std::vector<NamedBuffer> ModelBuffers() const override;
   std::map<std::string, std::vector<NamedParameter>> ObjectiveParameters() const override;
   at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const override;
-  std::vector<std::string> ClassifierNames() const override { return {"head.weight", "head.bias"}; }
+  std::vector<std::string> ClassifierNames() const override;
   std::string TypeName() const override { return "Classification"; }
 
  private:
@@ -48,15 +48,19 @@ class ClassificationTask : public Task {
   class Model : public Module {
    public:
     Model(std::unique_ptr<Backbone> backbone, std::unique_ptr<Pooling> pooling, int64_t classes);
-    at::Tensor Logits(const TokenMap& tokens);  // [B,K]
+    // [B,K]; with a distillation token the mean of the two heads.
+    at::Tensor Logits(const TokenMap& tokens);
     std::string TypeName() const override { return "Model"; }
 
     Backbone* backbone;
     Pooling* pooling;
-    Linear head;  // D → K
+    Linear head;                        // D → K
+    std::unique_ptr<Linear> head_dist;  // of the distillation token; null without one
   };
 
   ClassificationTask(const Classification& config, std::unique_ptr<Model> model);
+
+  ObjectiveInput InputOfObjectives(const at::Tensor& images, const TokenMap& tokens) const;
 
   Classification config_;
   Model* model_;

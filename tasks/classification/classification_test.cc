@@ -49,7 +49,8 @@ class MeanPooling : public Pooling {
 // Its loss is the square of a weight that starts at 2.
 class SquareObjective : public Objective {
  public:
-  ObjectiveOutput Forward(const TokenMap& tokens) override {
+  at::Tensor Logits(const ObjectiveInput& input) override { return input.tokens.tokens.mul(weight_); }
+  ObjectiveOutput Forward(const ObjectiveInput& input) override {
     ObjectiveOutput output{.loss = weight_.mul(weight_).sum()};
     output.metrics.Add("loss", output.loss, 1);
     return output;

@@ -31,7 +31,7 @@ TEST_P(ObjectiveConformance, LossIsAFiniteNumberOnAnyGrid) {
       for (const int64_t prefix : {0, 1, 2}) {
         const TokenMap map{
             .tokens = at::randn({batch, prefix + grid.area(), kWidth}), .prefix_tokens = prefix, .grid = grid};
-        const ObjectiveOutput output = objective->Forward(map);
+        const ObjectiveOutput output = objective->Forward({map});
         EXPECT_EQ(output.loss.dim(), 0);
         EXPECT_TRUE(output.loss.isfinite().item<bool>());
         const auto metrics = output.metrics.Means();
@@ -47,7 +47,7 @@ TEST_P(ObjectiveConformance, EveryParameterAndEveryPatchGetsAFiniteGradient) {
   const auto objective = Make(grid);
   TokenMap map{.tokens = at::randn({2, 1 + grid.area(), kWidth}), .prefix_tokens = 1, .grid = grid};
   map.tokens.set_requires_grad(true);
-  objective->Forward(map).loss.backward();
+  objective->Forward({map}).loss.backward();
   ExpectFiniteGradients(*objective);
   EXPECT_TRUE(map.tokens.grad().isfinite().all().item<bool>());
   EXPECT_EQ(map.tokens.grad().select(1, 0).abs().sum().item<double>(), 0) << "the class token takes part";
@@ -59,7 +59,7 @@ TEST_P(ObjectiveConformance, ReadsVisibleTokensUnderMasking) {
   const auto objective = Make(grid);
   const at::Tensor kept = at::stack({at::randperm(12).narrow(0, 0, 5), at::randperm(12).narrow(0, 0, 5)});
   const TokenMap map{.tokens = at::randn({2, 5, kWidth}), .grid = grid, .kept = kept};
-  EXPECT_TRUE(objective->Forward(map).loss.isfinite().item<bool>());
+  EXPECT_TRUE(objective->Forward({map}).loss.isfinite().item<bool>());
 }
 
 TEST_P(ObjectiveConformance, ASeedSettlesWeightsAndLoss) {
@@ -67,9 +67,9 @@ TEST_P(ObjectiveConformance, ASeedSettlesWeightsAndLoss) {
   const auto a = Make(grid, 5), b = Make(grid, 5);
   const TokenMap map{.tokens = at::randn({2, 9, kWidth}), .grid = grid};
   at::manual_seed(1);
-  const at::Tensor first = a->Forward(map).loss;
+  const at::Tensor first = a->Forward({map}).loss;
   at::manual_seed(1);
-  EXPECT_TRUE(at::equal(first, b->Forward(map).loss));
+  EXPECT_TRUE(at::equal(first, b->Forward({map}).loss));
 }
 
 TEST_P(ObjectiveConformance, WeightsGoThroughAFile) {
@@ -78,9 +78,9 @@ TEST_P(ObjectiveConformance, WeightsGoThroughAFile) {
   Restore(Save(*a), *b);
   const TokenMap map{.tokens = at::randn({2, 9, kWidth}), .grid = grid};
   at::manual_seed(1);
-  const at::Tensor first = a->Forward(map).loss;
+  const at::Tensor first = a->Forward({map}).loss;
   at::manual_seed(1);
-  EXPECT_TRUE(at::equal(first, b->Forward(map).loss));
+  EXPECT_TRUE(at::equal(first, b->Forward({map}).loss));
 }
 
 TEST_P(ObjectiveConformance, BadConfigsAreErrorsNotCrashes) {

@@ -1,0 +1,42 @@
+#include "nn/conv.h"
+
+#include <cmath>
+#include <vector>
+
+#include "ATen/ops/batch_norm.h"
+#include "ATen/ops/conv2d.h"
+#include "c10/core/GradMode.h"
+
+namespace graticule {
+
+Conv2d::Conv2d(const Conv2dOptions& options) : options_(options) {
+  const int64_t channels = options.in / options.groups;
+  const double bound = 1 / std::sqrt(static_cast<double>(channels * options.kernel * options.kernel));
+  weight_ = RegisterParameter(
+      "weight", init::Uniform(NewParameter({options.out, channels, options.kernel, options.kernel}), -bound, bound));
+  if (options.bias) bias_ = RegisterParameter("bias", init::Uniform(NewParameter({options.out}), -bound, bound));
+}
+
+at::Tensor Conv2d::Forward(const at::Tensor& x) const {
+  return at::conv2d(x, weight_, bias_, options_.stride, options_.padding, /*dilation=*/1, options_.groups);
+}
+
+BatchNorm::BatchNorm(int64_t channels, double epsilon, double momentum)
+    : epsilon_(epsilon),
+      momentum_(momentum),
+      weight_(RegisterParameter("weight", init::Ones(NewParameter({channels})))),
+      bias_(RegisterParameter("bias", init::Zeros(NewParameter({channels})))),
+      running_mean_(RegisterBuffer("running_mean", init::Zeros(NewParameter({channels})))),
+      running_var_(RegisterBuffer("running_var", init::Ones(NewParameter({channels})))),
+      num_batches_tracked_(RegisterBuffer("num_batches_tracked", init::Zeros(NewParameter({})).to(at::kLong))) {}
+
+at::Tensor BatchNorm::Forward(const at::Tensor& x) const {
+  if (training()) {
+    c10::NoGradGuard no_grad;
+    at::Tensor(num_batches_tracked_).add_(1);
+  }
+  return at::batch_norm(x, weight_, bias_, running_mean_, running_var_, training(), momentum_, epsilon_,
+                        /*cudnn_enabled=*/true);
+}
+
+}  // namespace graticule
