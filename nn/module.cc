@@ -58,6 +58,7 @@ void Module::To(c10::Device device) {
   // Modules hold handles to the same tensors, so the data is swapped under them.
   for (NamedParameter& parameter : parameters_) parameter.tensor.set_data(parameter.tensor.to(device));
   for (NamedBuffer& buffer : buffers_) buffer.tensor.set_data(buffer.tensor.to(device));
+  for (at::Tensor& constant : constants_) constant.set_data(constant.to(device));
   for (const auto& [name, child] : children_) child->To(device);
 }
 
@@ -79,6 +80,12 @@ at::Tensor Module::RegisterParameter(std::string_view name, at::Tensor tensor, P
 
 at::Tensor Module::RegisterBuffer(std::string_view name, at::Tensor tensor) {
   buffers_.push_back({std::string(name), tensor});
+  return tensor;
+}
+
+at::Tensor Module::RegisterConstant(at::Tensor tensor) {
+  if (MetaScope::active()) tensor = tensor.to(at::kMeta);
+  constants_.push_back(tensor);
   return tensor;
 }
 

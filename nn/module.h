@@ -67,6 +67,9 @@ class Module {
   // `tensor` comes from NewParameter. Returns it with requires_grad set.
   at::Tensor RegisterParameter(std::string_view name, at::Tensor tensor, ParameterOptions options = {});
   at::Tensor RegisterBuffer(std::string_view name, at::Tensor tensor);
+  // A table that the module makes itself (an index, a mask, a fixed sinusoid): it moves with the module, and no
+  // checkpoint has it. On the meta device inside a MetaScope.
+  at::Tensor RegisterConstant(at::Tensor tensor);
   // The child must live as long as this module. An empty name adds no level to the children's names.
   void RegisterModule(std::string_view name, Module* child);
   // Owns the child too.
@@ -82,6 +85,7 @@ class Module {
   bool training_ = true;
   std::vector<NamedParameter> parameters_;
   std::vector<NamedBuffer> buffers_;
+  std::vector<at::Tensor> constants_;
   std::vector<std::pair<std::string, Module*>> children_;
   std::vector<std::unique_ptr<Module>> owned_;
 };
