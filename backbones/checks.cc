@@ -18,6 +18,13 @@ bool CheckAtLeastZero(FieldErrors& errors, std::string_view field, double value)
   return false;
 }
 
+bool CheckCount(FieldErrors& errors, std::string_view field, int64_t count, int64_t most) {
+  if (count >= 1 && count <= most) return true;
+  errors.Add(field, count < 1 ? absl::StrCat("must be positive, found ", count)
+                              : absl::StrCat("must be ", most, " at most, found ", count));
+  return false;
+}
+
 bool CheckRate(FieldErrors& errors, std::string_view field, double value) {
   if (value >= 0 && value < 1) return true;
   errors.Add(field, absl::StrCat("must be a rate from 0 up to, but not including, 1, found ", value));

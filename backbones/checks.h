@@ -13,6 +13,10 @@ namespace graticule {
 // These return whether all is well, for checks that build on it.
 bool CheckPositive(FieldErrors& errors, std::string_view field, double value);
 bool CheckAtLeastZero(FieldErrors& errors, std::string_view field, double value);
+// From 1 to `most`: a slip of the keyboard must not ask for all of the memory.
+constexpr int64_t kMostLayers = 1000;
+constexpr int64_t kMostWidth = 65536;
+bool CheckCount(FieldErrors& errors, std::string_view field, int64_t count, int64_t most);
 // From 0 up to, but not including, 1.
 bool CheckRate(FieldErrors& errors, std::string_view field, double value);
 // Positive, and divides the width (which may be 0 or less: an error elsewhere).

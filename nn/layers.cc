@@ -41,9 +41,10 @@ at::Tensor DropPath::Add(const at::Tensor& residual, const at::Tensor& branch) c
   return at::addcmul(residual, branch, scale);
 }
 
-Mlp::Mlp(int64_t width, int64_t hidden, double dropout) : fc1_(width, hidden), fc2_(hidden, width), dropout_(dropout) {
-  RegisterModule("fc1", &fc1_);
-  RegisterModule("fc2", &fc2_);
+Mlp::Mlp(int64_t width, int64_t hidden, double dropout, const MlpNames& names)
+    : fc1_(width, hidden), fc2_(hidden, width), dropout_(dropout) {
+  RegisterModule(names.first, &fc1_);
+  RegisterModule(names.second, &fc2_);
   RegisterModule("dropout", &dropout_);
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 #include "ATen/core/Tensor.h"
 #include "nn/module.h"
@@ -62,10 +63,16 @@ class DropPath : public Module {
   double rate_;
 };
 
+// What the two maps of an Mlp are called among its parameters.
+struct MlpNames {
+  std::string_view first = "fc1";
+  std::string_view second = "fc2";
+};
+
 // fc2(GELU(fc1(x))), with the exact (erf) GELU; [...,width] to [...,width].
 class Mlp : public Module {
  public:
-  Mlp(int64_t width, int64_t hidden, double dropout = 0);
+  Mlp(int64_t width, int64_t hidden, double dropout = 0, const MlpNames& names = {});
   at::Tensor Forward(const at::Tensor& x) const;
   std::string TypeName() const override { return "Mlp"; }
 
