@@ -26,6 +26,7 @@
 #include "c10/core/GradMode.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
+#include "nn/weights_file.h"
 #include "plugin/file.h"
 #include "plugin/logging.h"
 #include "plugin/status.h"
@@ -220,16 +221,7 @@ absl::StatusOr<Safetensors> ReadFolderWeights(const std::string& folder, bool em
   return ParseSafetensors(bytes);
 }
 
-absl::StatusOr<Safetensors> ReadFileWeights(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
-  // The two formats of torch.save: a zip, and before it bare pickles.
-  if (bytes.starts_with("PK\x03\x04") || bytes.starts_with("\x80\x02") || path.ends_with(".pth") ||
-      path.ends_with(".pt")) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("'", path,
-                     "' is a PyTorch pickle; Graticule reads safetensors. Convert it in Python with "
-                     "safetensors.torch.save_file(state_dict, \"model.safetensors\")"));
-  }
+absl::StatusOr<Safetensors> ReadFileWeights(const std::string& path, bool ema) {
   // Of a file in a step folder it is known what it should be.
   const fs::path folder = fs::path(path).parent_path();
   if (Exists(folder / kManifest)) {
@@ -238,8 +230,7 @@ absl::StatusOr<Safetensors> ReadFileWeights(const std::string& path) {
       RETURN_IF_ERROR(ReadVerified(folder, *file).status());
     }
   }
-  ASSIGN_OR_RETURN(Safetensors contents, ParseSafetensors(bytes), absl::StrCat("'", path, "'"));
-  return contents;
+  return ReadWeightsFile(path, ema);
 }
 
 std::string ShapeText(const at::Tensor& tensor) { return absl::StrCat("[", absl::StrJoin(tensor.sizes(), ","), "]"); }
@@ -329,10 +320,11 @@ absl::StatusOr<Safetensors> ReadWeights(const std::string& path, bool ema) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (!fs::exists(status)) {
-    return absl::NotFoundError(absl::StrCat("there is no checkpoint '", path,
-                                            "': expected a run directory, a step folder, or a safetensors file"));
+    return absl::NotFoundError(
+        absl::StrCat("there is no checkpoint '", path,
+                     "': expected a run directory, a step folder, or a file of safetensors or torch.save"));
   }
-  if (!fs::is_directory(status)) return ReadFileWeights(path);
+  if (!fs::is_directory(status)) return ReadFileWeights(path, ema);
   if (Exists(path + "/" + kManifest)) return ReadFolderWeights(path, ema);
   const std::string last = CheckpointsFolder(path) + "/last";
   if (Exists(last)) return ReadFolderWeights(last, ema);

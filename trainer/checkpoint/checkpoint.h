@@ -47,8 +47,8 @@ absl::StatusOr<std::optional<Checkpoint>> LoadNewestCheckpoint(const std::string
 // left behind.
 absl::Status PruneCheckpoints(const std::string& run_directory, int keep, std::optional<int64_t> best);
 
-// Weights for a model: of a run directory (its last checkpoint), a step folder, or a safetensors file. EMA weights
-// where the folder has some and `ema` says so. What lies in a step folder is verified by its manifest.
+// Weights for a model: of a run directory (its last checkpoint), a step folder, or a file (nn/weights_file.h). EMA
+// weights where the folder or file has some and `ema` says so. What lies in a step folder is verified by its manifest.
 absl::StatusOr<Safetensors> ReadWeights(const std::string& path, bool ema);
 
 // What became of each tensor when weights were loaded into a model.
