@@ -13,7 +13,8 @@ Conv2d::Conv2d(const Conv2dOptions& options) : options_(options) {
   const int64_t channels = options.in / options.groups;
   const double bound = 1 / std::sqrt(static_cast<double>(channels * options.kernel * options.kernel));
   weight_ = RegisterParameter(
-      "weight", init::Uniform(NewParameter({options.out, channels, options.kernel, options.kernel}), -bound, bound));
+      "weight", init::Uniform(NewParameter({options.out, channels, options.kernel, options.kernel}), -bound, bound),
+      {.decay = options.decay});
   if (options.bias) bias_ = RegisterParameter("bias", init::Uniform(NewParameter({options.out}), -bound, bound));
 }
 

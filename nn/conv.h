@@ -18,6 +18,7 @@ struct Conv2dOptions {
   int64_t padding = 0;  // zeros on each side
   int64_t groups = 1;   // `in` of them: depth-wise
   bool bias = true;
+  bool decay = true;  // weight decay of the weight
 };
 
 // Parameters weight [out,in/groups,k,k] and bias [out], which start as PyTorch's convolutions do: uniform within

@@ -91,10 +91,10 @@ at::Tensor ResizePositionTable(const at::Tensor& table, int64_t prefix_tokens, S
 at::Tensor AdaptPositionTable(const at::Tensor& loaded, int64_t prefix_tokens, Size2d to, int64_t width) {
   if (loaded.dim() != 3 || loaded.size(0) != 1 || loaded.size(2) != width) return at::Tensor();
   const auto adapt = [&](int64_t prefix, Size2d from) {
+    const at::Tensor rows =
+        prefix < prefix_tokens ? loaded.new_zeros({1, prefix_tokens, width}) : loaded.narrow(1, 0, prefix_tokens);
     const at::Tensor kept =
-        prefix == prefix_tokens
-            ? loaded
-            : at::cat({loaded.narrow(1, 0, prefix_tokens), loaded.narrow(1, prefix, from.area())}, 1);
+        prefix == prefix_tokens ? loaded : at::cat({rows, loaded.narrow(1, prefix, from.area())}, 1);
     return ResizePositionTable(kept, prefix_tokens, from, to);
   };
   // A class token too many is likelier than a square grid that happens to have as many rows; a distillation token
@@ -106,6 +106,8 @@ at::Tensor AdaptPositionTable(const at::Tensor& loaded, int64_t prefix_tokens, S
     const int64_t side = loaded.size(1) > prefix ? SquareSide(loaded.size(1) - prefix) : 0;
     if (side > 0) return adapt(prefix, {side, side});
   }
+  if (loaded.size(1) == to.area()) return adapt(0, to);
+  if (const int64_t side = SquareSide(loaded.size(1)); side > 0) return adapt(0, {side, side});
   return at::Tensor();
 }
 

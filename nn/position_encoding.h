@@ -25,8 +25,9 @@ bool IsTrained(PositionEncoding::Kind kind);
 at::Tensor ResizePositionTable(const at::Tensor& table, int64_t prefix_tokens, Size2d from, Size2d to);
 
 // A table from a checkpoint [1,T',D] made to fit `prefix_tokens` + h·w tokens. Its own prefix may be longer, by a class
-// token or a distillation token: rows are dropped from the prefix's end. Its grid is `to` where the sizes allow that,
-// else square. Undefined where neither fits, or the width differs.
+// token or a distillation token: rows are dropped from the prefix's end. It may have no prefix at all (the position was
+// added before the class token came): its rows are zeros then. Its grid is `to` where the sizes allow that, else
+// square. Undefined where neither fits, or the width differs.
 at::Tensor AdaptPositionTable(const at::Tensor& loaded, int64_t prefix_tokens, Size2d to, int64_t width);
 
 }  // namespace graticule

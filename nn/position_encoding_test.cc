@@ -107,10 +107,20 @@ TEST(AdaptPositionTableTest, InterpolatesFromASquareGrid) {
   EXPECT_TRUE(AdaptPositionTable(table, 0, {3, 5}, 4).equal(adapted.narrow(1, 1, 15)));
 }
 
+// RoPE-ViT adds the table to the patches before the class token comes: it has no position there.
+TEST(AdaptPositionTableTest, ATableOfThePatchesAloneLeavesTheClassTokenWithoutPosition) {
+  const at::Tensor table = at::randn({1, 16, 4});
+  for (const Size2d grid : {Size2d{4, 4}, Size2d{3, 5}}) {
+    const at::Tensor adapted = AdaptPositionTable(table, 1, grid, 4);
+    ASSERT_TRUE(adapted.defined());
+    EXPECT_EQ(adapted.select(1, 0).abs().sum().item<double>(), 0);
+    EXPECT_TRUE(adapted.narrow(1, 1, grid.area()).equal(ResizePositionTable(table, 0, {4, 4}, grid)));
+  }
+}
+
 TEST(AdaptPositionTableTest, RefusesWhatItCannotKnow) {
   EXPECT_FALSE(AdaptPositionTable(at::randn({1, 197, 8}), 1, {7, 7}, 4).defined()) << "another width";
   EXPECT_FALSE(AdaptPositionTable(at::randn({1, 1 + 6, 4}), 1, {7, 7}, 4).defined()) << "no square grid";
-  EXPECT_FALSE(AdaptPositionTable(at::randn({1, 196, 4}), 1, {14, 14}, 4).defined()) << "no row for the class token";
 }
 
 }  // namespace

@@ -15,13 +15,21 @@ TransformerBlock::TransformerBlock(const TransformerBlockOptions& options, std::
   RegisterModule("norm2", &norm2_);
   RegisterModule("mlp", &mlp_);
   RegisterModule("drop_path", &drop_path_);
+  if (options.layer_scale != 0) {
+    const int64_t width = options.attention.width;
+    gamma_1_ = RegisterParameter("gamma_1", init::Constant(NewParameter({width}), options.layer_scale));
+    gamma_2_ = RegisterParameter("gamma_2", init::Constant(NewParameter({width}), options.layer_scale));
+  }
 }
 
 at::Tensor TransformerBlock::Forward(const at::Tensor& x, const at::Tensor& position) const {
   at::Tensor normed = norm1_.Forward(x);
   if (position.defined()) normed = normed.add(position);
-  const at::Tensor attended = drop_path_.Add(x, attn_.Forward(normed));
-  return drop_path_.Add(attended, mlp_.Forward(norm2_.Forward(attended)));
+  const auto scaled = [](const at::Tensor& gamma, const at::Tensor& branch) {
+    return gamma.defined() ? branch.mul(gamma) : branch;
+  };
+  const at::Tensor attended = drop_path_.Add(x, scaled(gamma_1_, attn_.Forward(normed)));
+  return drop_path_.Add(attended, scaled(gamma_2_, mlp_.Forward(norm2_.Forward(attended))));
 }
 
 }  // namespace graticule

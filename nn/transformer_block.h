@@ -19,9 +19,12 @@ struct TransformerBlockOptions {
   double mlp_dropout = 0;
   double drop_path = 0;
   double norm_epsilon = 1e-6;
+  // What each channel of a branch is multiplied by at first (LayerScale, arXiv 2103.17239); 0: there is no such factor.
+  double layer_scale = 0;
 };
 
-// Pre-norm: x' = x + attn(norm1(x) + position); y = x' + mlp(norm2(x')).
+// Pre-norm: x' = x + γ₁·attn(norm1(x) + position); y = x' + γ₂·mlp(norm2(x')); parameters gamma_1 and gamma_2 [D],
+// where there is a LayerScale.
 class TransformerBlock : public Module {
  public:
   explicit TransformerBlock(const TransformerBlockOptions& options,
@@ -36,6 +39,7 @@ class TransformerBlock : public Module {
   LayerNorm norm2_;
   Mlp mlp_;
   DropPath drop_path_;
+  at::Tensor gamma_1_, gamma_2_;  // undefined without LayerScale
 };
 
 }  // namespace graticule

@@ -1,12 +1,16 @@
 #include "backbones/vit/vit.h"
 
 #include <algorithm>
+#include <set>
 
 #include "ATen/ops/cat.h"
 #include "ATen/ops/take_along_dim.h"
 #include "absl/strings/str_cat.h"
 #include "backbones/checks.h"
+#include "nn/irpe.h"
 #include "nn/position_encoding.h"
+#include "nn/relative_position_bias.h"
+#include "nn/rotary.h"
 #include "plugin/logging.h"
 #include "plugin/registry.h"
 #include "plugin/status.h"
@@ -26,6 +30,16 @@ Vit WithDefaults(const Vit& given) {
   config.set_position(PositionEncoding::LEARNED);
   config.set_position_std(0.02);
   config.set_class_token_std(1e-6);
+  if (given.attention_position().has_irpe()) {
+    AttentionPosition::Irpe& irpe = *config.mutable_attention_position()->mutable_irpe();
+    irpe.set_alpha(1.9);
+    irpe.set_beta(3.8);
+    irpe.set_gamma(15.2);
+  }
+  if (given.attention_position().has_rope()) {
+    AttentionPosition::Rope& rope = *config.mutable_attention_position()->mutable_rope();
+    rope.set_temperature(given.attention_position().rope().kind() == AttentionPosition::Rope::MIXED ? 10 : 100);
+  }
   config.MergeFrom(given);
   return config;
 }
@@ -38,7 +52,7 @@ absl::Status Check(const Vit& config, const BackboneContext& context) {
                context.image_size);
   }
   const bool has_width = CheckPositive(errors, "embed_dim", config.embed_dim());
-  CheckHeads(errors, "num_heads", config.num_heads(), config.embed_dim());
+  const bool has_heads = has_width && CheckHeads(errors, "num_heads", config.num_heads(), config.embed_dim());
   const int64_t multiple = WidthMultiple(config.position());
   if (has_width && config.embed_dim() % multiple != 0) {
     errors.Add("position",
@@ -50,6 +64,32 @@ absl::Status Check(const Vit& config, const BackboneContext& context) {
         config.position() == PositionEncoding::NONE ? "position" : "depth",
         CheckPositionDelivery(context.contract.delivery, config.depth(), config.position() != PositionEncoding::NONE));
   }
+  if (config.attention_position().has_irpe()) {
+    const AttentionPosition::Irpe& irpe = config.attention_position().irpe();
+    if (!(irpe.alpha() >= 1 && irpe.alpha() < irpe.beta() && irpe.beta() < irpe.gamma() && irpe.beta() < 100)) {
+      errors.Add("attention_position.irpe", absl::StrCat("needs 1 ≤ alpha < beta < gamma and beta < 100, found ",
+                                                         irpe.alpha(), ", ", irpe.beta(), " and ", irpe.gamma()));
+    }
+  }
+  if (config.attention_position().has_rope()) {
+    CheckPositive(errors, "attention_position.rope.temperature", config.attention_position().rope().temperature());
+    if (has_heads && config.embed_dim() / config.num_heads() % 4 != 0) {
+      errors.Add("attention_position.rope",
+                 absl::StrCat("needs heads whose width is a multiple of 4, found ", config.embed_dim(), " / ",
+                              config.num_heads(), " = ", config.embed_dim() / config.num_heads()));
+    }
+  }
+  std::set<int> layers;
+  for (int i = 0; i < config.conditional_position_after_size(); ++i) {
+    const int layer = config.conditional_position_after(i);
+    const std::string path = absl::StrCat("conditional_position_after[", i, "]");
+    if (layer < 0 || layer >= config.depth()) {
+      errors.Add(path, absl::StrCat("must be a layer from 0 to ", config.depth() - 1, ", found ", layer));
+    } else if (!layers.insert(layer).second) {
+      errors.Add(path, absl::StrCat("layer ", layer, " is named twice"));
+    }
+  }
+  CheckAtLeastZero(errors, "layer_scale", config.layer_scale());
   CheckMlpRatio(errors, "mlp_ratio", config.mlp_ratio(), config.embed_dim());
   CheckPositive(errors, "norm_epsilon", config.norm_epsilon());
   CheckAtLeastZero(errors, "position_std", config.position_std());
@@ -71,7 +111,10 @@ absl::StatusOr<std::unique_ptr<Backbone>> VitBackbone::Create(const Vit& given, 
 
 VitBackbone::VitBackbone(const Vit& config, const BackboneContext& context)
     : width_(config.embed_dim()),
+      heads_(config.num_heads()),
       grid_{context.image_size.height / config.patch_size(), context.image_size.width / config.patch_size()},
+      can_select_(config.attention_position().kind_case() == AttentionPosition::KIND_NOT_SET &&
+                  config.conditional_position_after().empty()),
       patch_embed_(context.channels, config.patch_size(), config.embed_dim()),
       position_dropout_(config.position_dropout()),
       norm_(config.embed_dim(), config.norm_epsilon()),
@@ -101,13 +144,47 @@ VitBackbone::VitBackbone(const Vit& config, const BackboneContext& context)
   options.mlp_hidden = static_cast<int64_t>(width_ * config.mlp_ratio());
   options.mlp_dropout = config.projection_dropout();
   options.norm_epsilon = config.norm_epsilon();
+  options.layer_scale = config.layer_scale();
+  if (config.attention_position().rope().kind() == AttentionPosition::Rope::MIXED) {
+    frequencies_ = RegisterParameter("rope.freqs",
+                                     NewRotaryFrequencies(config.depth(), config.num_heads(), width_ / heads_,
+                                                          config.attention_position().rope().temperature()),
+                                     {.decay = false});
+  }
   for (int layer = 0; layer < config.depth(); ++layer) {
     options.drop_path = config.drop_path_rate() * layer / std::max(config.depth() - 1, 1);
-    blocks_.push_back(std::make_unique<TransformerBlock>(options));
+    blocks_.push_back(std::make_unique<TransformerBlock>(options, NewEncoding(config, layer)));
     RegisterModule(absl::StrCat("blocks.", layer), blocks_.back().get());
+  }
+  conditional_.resize(config.depth());
+  for (int i = 0; i < config.conditional_position_after_size(); ++i) {
+    auto& conditional = conditional_[config.conditional_position_after(i)];
+    conditional = std::make_unique<ConditionalPosition>("proj.0", width_);
+    RegisterModule(absl::StrCat("pos_block.", i), conditional.get());
   }
   RegisterModule("norm", &norm_);
   RegisterModule("", &delivery_);
+}
+
+std::unique_ptr<AttentionEncoding> VitBackbone::NewEncoding(const Vit& config, int64_t layer) const {
+  const AttentionPosition& position = config.attention_position();
+  const int64_t head_width = width_ / heads_;
+  switch (position.kind_case()) {
+    case AttentionPosition::kRelativeBias:
+      return std::make_unique<RelativePositionBias>(grid_, heads_, prefix_tokens());
+    case AttentionPosition::kIrpe:
+      return std::make_unique<IrpeEncoding>(
+          grid_, prefix_tokens(), head_width,
+          IrpeOptions{position.irpe().alpha(), position.irpe().beta(), position.irpe().gamma()});
+    case AttentionPosition::kRope:
+      if (frequencies_.defined()) {
+        return std::make_unique<RotaryEncoding>(grid_, prefix_tokens(), frequencies_, layer);
+      }
+      return std::make_unique<RotaryEncoding>(grid_, prefix_tokens(), head_width, position.rope().temperature());
+    case AttentionPosition::KIND_NOT_SET:
+      break;
+  }
+  return nullptr;
 }
 
 TokenMap VitBackbone::Forward(const at::Tensor& images) {
@@ -146,7 +223,12 @@ at::Tensor VitBackbone::Encode(at::Tensor x, const at::Tensor& position) {
   x = position_dropout_.Forward(x);
 
   DeliveredPosition delivered = delivery_.Deliver(position);
-  for (size_t layer = 0; layer < blocks_.size(); ++layer) x = blocks_[layer]->Forward(x, delivered.AtLayer(layer));
+  for (size_t layer = 0; layer < blocks_.size(); ++layer) {
+    x = blocks_[layer]->Forward(x, delivered.AtLayer(layer));
+    if (conditional_[layer] == nullptr) continue;
+    const at::Tensor patches = conditional_[layer]->Forward(x.narrow(1, prefix_tokens(), grid_.area()), grid_);
+    x = prefix_tokens() == 0 ? patches : at::cat({x.narrow(1, 0, prefix_tokens()), patches}, 1);
+  }
 
   x = norm_.Forward(x);
   const at::Tensor last = delivered.AtLastNorm();
@@ -154,8 +236,13 @@ at::Tensor VitBackbone::Encode(at::Tensor x, const at::Tensor& position) {
 }
 
 at::Tensor VitBackbone::Adapt(const std::string& name, const at::Tensor& loaded) const {
-  if (name != "pos_embed" || !position_.defined()) return at::Tensor();
-  return AdaptPositionTable(loaded, prefix_tokens(), grid_, width_);
+  if (name == "pos_embed" && position_.defined()) {
+    return AdaptPositionTable(loaded, prefix_tokens(), grid_, width_);
+  }
+  if (name.ends_with("relative_position_bias_table")) {
+    return AdaptRelativePositionBias(loaded, grid_, heads_, prefix_tokens());
+  }
+  return at::Tensor();
 }
 
 namespace {
