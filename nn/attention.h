@@ -36,7 +36,9 @@ class Attention : public Module {
  public:
   explicit Attention(const AttentionOptions& options, std::unique_ptr<AttentionEncoding> encoding = nullptr);
   // [...,T,D] to [...,T,D]: attention among the T.
-  at::Tensor Forward(const at::Tensor& x) const;
+  at::Tensor Forward(const at::Tensor& x) const { return Forward(x, x.size(-2)); }
+  // [...,T,D] to [...,queries,D]: the last `queries` of the T attend to all T. Where not all do, without an encoding.
+  at::Tensor Forward(const at::Tensor& x, int64_t queries) const;
   std::string TypeName() const override { return "Attention"; }
 
  private:
