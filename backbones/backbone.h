@@ -3,9 +3,7 @@
 #define GRATICULE_BACKBONES_BACKBONE_H_
 
 #include <cstdint>
-#include <map>
 #include <string>
-#include <variant>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
@@ -21,13 +19,6 @@ struct BackboneContext {
   Size2d image_size;       // in pixels
   int64_t channels = 3;    // of the images
   TokenContract contract;  // what the pooling asks for
-};
-
-// A model of timm's: timm.create_model(architecture, **arguments) takes these weights.
-struct TimmModel {
-  using Value = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>>;
-  std::string architecture;
-  std::map<std::string, Value> arguments;  // those of the backbone: no num_classes, no global_pool
 };
 
 class Backbone : public Module {
@@ -58,8 +49,8 @@ class Backbone : public Module {
   virtual std::string HeadName() const { return "head"; }
   // The other codes whose checkpoints hold this model under names of their own.
   virtual std::vector<WeightLayout> Layouts() const { return {}; }
-  // This model in timm, with the names of its parameters as they are; Unimplemented, saying what timm lacks, where timm
-  // has no such model.
+  // This model in timm, with the names of its parameters as they are and without global_pool; Unimplemented, saying
+  // what timm lacks, where timm has no such model. That timm delivers no position to the layers the caller knows.
   virtual absl::StatusOr<TimmModel> Timm() const;
 };
 

@@ -2,8 +2,12 @@
 #ifndef GRATICULE_NN_WEIGHT_LAYOUT_H_
 #define GRATICULE_NN_WEIGHT_LAYOUT_H_
 
+#include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
+#include <variant>
+#include <vector>
 
 namespace graticule {
 
@@ -15,6 +19,16 @@ struct WeightLayout {
   std::function<std::string(const std::string& ours)> name_there;
   // Whether a tensor of the file needs no counterpart, because the model makes it itself (an index, a mask).
   std::function<bool(const std::string& theirs)> is_derived = [](const std::string&) { return false; };
+  // Why a checkpoint of these names is another function than this model's, where it is: it can't be loaded then.
+  std::string refusal;
+};
+
+// A model of timm's: timm.create_model(architecture, **arguments) takes these weights.
+struct TimmModel {
+  using Value = std::variant<bool, int64_t, double, std::string, std::vector<int64_t>>;
+  std::string architecture;
+  std::map<std::string, Value> arguments;       // all but num_classes and the image size
+  std::string first_conv = "patch_embed.proj";  // the module that sees the images' channels
 };
 
 }  // namespace graticule
