@@ -6,6 +6,8 @@
 #include "ATen/ops/cat.h"
 #include "ATen/ops/take_along_dim.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+#include "absl/strings/str_split.h"
 #include "backbones/checks.h"
 #include "nn/irpe.h"
 #include "nn/position_encoding.h"
@@ -110,7 +112,8 @@ absl::StatusOr<std::unique_ptr<Backbone>> VitBackbone::Create(const Vit& given, 
 }
 
 VitBackbone::VitBackbone(const Vit& config, const BackboneContext& context)
-    : width_(config.embed_dim()),
+    : config_(config),
+      width_(config.embed_dim()),
       heads_(config.num_heads()),
       grid_{context.image_size.height / config.patch_size(), context.image_size.width / config.patch_size()},
       can_select_(config.attention_position().kind_case() == AttentionPosition::KIND_NOT_SET &&
@@ -237,12 +240,72 @@ at::Tensor VitBackbone::Encode(at::Tensor x, const at::Tensor& position) {
 
 at::Tensor VitBackbone::Adapt(const std::string& name, const at::Tensor& loaded) const {
   if (name == "pos_embed" && position_.defined()) {
-    return AdaptPositionTable(loaded, prefix_tokens(), grid_, width_);
+    return AdaptPositionTable(loaded.dim() == 2 ? loaded.unsqueeze(0) : loaded, prefix_tokens(), grid_, width_);
   }
   if (name.ends_with("relative_position_bias_table")) {
     return AdaptRelativePositionBias(loaded, grid_, heads_, prefix_tokens());
   }
+  if (name == "rope.freqs" && loaded.sizes() == frequencies_.flatten(2).sizes()) return loaded.view_as(frequencies_);
   return at::Tensor();
+}
+
+std::vector<WeightLayout> VitBackbone::Layouts() const {
+  const auto lape = [](const std::string& ours) {
+    const std::vector<std::string> parts = absl::StrSplit(ours, '.');
+    return parts[0] == "pos_norms" ? absl::StrCat("blocks.", parts[1], ".pe_norm.", parts[2]) : ours;
+  };
+  const auto rope = [](const std::string& ours) { return ours == "rope.freqs" ? "freqs" : ours; };
+  const auto layer_scale = [](const std::string& ours) {
+    return absl::StrReplaceAll(ours, {{"gamma_1", "ls1.gamma"}, {"gamma_2", "ls2.gamma"}});
+  };
+  const auto norm_of_mean = [](const std::string& ours) { return ours.starts_with("norm.") ? "fc_" + ours : ours; };
+  return {{.name = "Ingrid725/LaPE", .name_there = lape},
+          {.name = "naver-ai/rope-vit",
+           .name_there = rope,
+           .is_derived = [](const std::string& theirs) { return theirs.starts_with("freqs_t_"); }},
+          {.name = "timm's LayerScale", .name_there = layer_scale},
+          {.name = "timm's global_pool='avg'",
+           .name_there = norm_of_mean,
+           .refusal = "which norms the mean of the tokens (fc_norm); this model norms the tokens, then takes the mean, "
+                      "and no weights make the two one function"}};
+}
+
+absl::StatusOr<TimmModel> VitBackbone::Timm() const {
+  const auto lacks = [](const std::string& what) {
+    return absl::UnimplementedError(absl::StrCat("timm has no vision transformer with ", what));
+  };
+  const AttentionPosition& inside = config_.attention_position();
+  const bool rope = inside.has_rope();
+  if (inside.has_relative_bias()) return lacks("relative_bias in this form");
+  if (inside.has_irpe()) return lacks("irpe");
+  if (!config_.conditional_position_after().empty()) return lacks("conditional_position_after and a class token");
+  if (config_.norm_epsilon() != 1e-6) return lacks(absl::StrCat("a norm_epsilon of ", config_.norm_epsilon()));
+  if (rope != (config_.layer_scale() > 0)) {
+    return lacks(rope ? "rope and without layer_scale" : "layer_scale under these names");
+  }
+  if (rope && distillation_token_.defined()) return lacks("rope and a distillation token");
+
+  const std::string size = width_ == 192 ? "tiny" : width_ == 384 ? "small" : "base";
+  TimmModel model;
+  model.arguments = {{"patch_size", int64_t{config_.patch_size()}},
+                     {"embed_dim", width_},
+                     {"depth", int64_t{config_.depth()}},
+                     {"num_heads", heads_},
+                     {"mlp_ratio", config_.mlp_ratio()},
+                     {"qkv_bias", config_.qkv_bias()}};
+  if (!class_token_.defined()) model.arguments["class_token"] = false;
+  if (rope) {
+    model.architecture = frequencies_.defined() ? "vit_base_patch16_rope_mixed_224" : "vit_base_patch16_rope_224";
+    model.arguments["rope_temperature"] = inside.rope().temperature();
+    model.arguments["use_abs_pos_emb"] = position_.defined();
+    model.arguments["use_fc_norm"] = false;
+    return model;
+  }
+  model.architecture = distillation_token_.defined() ? absl::StrCat("deit_", size, "_distilled_patch16_224")
+                                                     : absl::StrCat("vit_", size, "_patch16_224");
+  if (!position_.defined()) model.arguments["pos_embed"] = std::string("none");
+  if (!class_token_.defined()) model.arguments["fc_norm"] = false;
+  return model;
 }
 
 namespace {

@@ -38,9 +38,12 @@ class VitBackbone : public Backbone {
   // Encodings that need the whole grid leave no choice.
   bool CanSelect() const override { return can_select_; }
   TokenMap ForwardSelected(const at::Tensor& images, const PatchSelection& selection) override;
-  // Position tables of another grid, or with the row of a class token that this model lacks; relative biases of another
-  // grid.
+  // Position tables of another grid, or with the row of a class token that this model lacks, or without an axis for the
+  // batch; relative biases of another grid; frequencies with the heads in one axis.
   at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const override;
+  // Those of LaPE, RoPE-ViT and timm's LayerScale; and timm's mean before the norm, which is refused.
+  std::vector<WeightLayout> Layouts() const override;
+  absl::StatusOr<TimmModel> Timm() const override;
   std::string TypeName() const override { return "Vit"; }
 
  private:
@@ -51,6 +54,7 @@ class VitBackbone : public Backbone {
   // x [B,V,D] patch tokens, position [1 or B,T,D] of the prefix tokens and of them.
   at::Tensor Encode(at::Tensor x, const at::Tensor& position);
 
+  const Vit config_;
   int64_t width_;
   int64_t heads_;
   Size2d grid_;

@@ -7,22 +7,29 @@ Needs torch 2.11, timm 1.0.22 and safetensors. From the repository's root:
     tools/parity/make_vit_fixtures.py --full         # compares the program's logits with timm's, at full size
     tools/parity/make_vit_fixtures.py --full deit_tiny_patch16_224 --program=bazel-bin/app/graticule
 
+iRPE's fixture wants the folder iRPE/DeiT-with-iRPE of microsoft/Cream besides: --irpe=FOLDER; without it this one is left.
+
 Each model fixture holds the weights of a small random timm model by name, `images`, `tokens` and `logits` of these, and
 `grad/NAME`, the gradients of the mean of the squared logits. All are computed in double and stored in single precision.
 The weights are drawn so that logits are of size 1, and so that a wrong epsilon or another GELU shows.
 """
 
 import argparse
+import importlib
 import pathlib
 import subprocess
 import sys
 import tempfile
+import types
 
 import timm
 import torch
 from safetensors.torch import load_file, save_file
 from timm.layers import resample_abs_pos_embed
+from timm.models.eva import Eva
+from timm.models.twins import PosConv
 from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TESTDATA = ROOT / "backbones" / "vit" / "testdata"
@@ -44,12 +51,93 @@ MODELS = {
 }
 
 
+ROPE = dict(
+    SMALL,
+    img_size=(12, 20),
+    attn_type="rope",
+    qkv_bias=True,
+    init_values=1e-5,
+    use_rot_pos_emb=True,
+    rope_grid_indexing="xy",
+    use_abs_pos_emb=False,
+    global_pool="token",
+)
+ENCODINGS = {
+    "rope_axial": lambda **rest: Eva(**dict(ROPE, rope_temperature=100.0, **rest)),
+    "rope_mixed": lambda **rest: Eva(**dict(ROPE, rope_type="mixed", rope_temperature=10.0, **rest)),
+    "relative_bias": lambda **rest: VisionTransformerRelPos(
+        **dict(SMALL, img_size=(12, 20), rel_pos_type="bias", class_token=True, global_pool="token", init_values=None, **rest)
+    ),
+}
+# Ours where it is another one.
+RENAMED = {"attn.rel_pos.relative_position_bias_table": "attn.relative_position_bias_table"}
+
+
+class Conditional(VisionTransformer):
+    """timm's ViT without positions, with the PEG of its Twins after the first layer."""
+
+    def __init__(self, **rest):
+        super().__init__(**dict(SMALL, img_size=(12, 20), pos_embed="none", **rest))
+        self.pos_block = torch.nn.ModuleList([PosConv(SMALL["embed_dim"], SMALL["embed_dim"])])
+
+    def forward_features(self, x, attn_mask=None):
+        x = self.patch_embed(x)
+        x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], 1)
+        for layer, block in enumerate(self.blocks):
+            x = block(x)
+            if layer == 0:
+                x = torch.cat([x[:, :1], self.pos_block[0](x[:, 1:], (3, 5))], 1)
+        return self.norm(x)
+
+
+class IrpeAttention(torch.nn.Module):
+    """timm's attention with the official encoding of keys."""
+
+    def __init__(self, attention, irpe, grid):
+        super().__init__()
+        self.qkv, self.proj = attention.qkv, attention.proj
+        self.heads, self.scale, self.grid = attention.num_heads, attention.scale, grid
+        config = irpe.get_rpe_config(ratio=1.9, method="product", mode="ctx", shared_head=True, skip=1, rpe_on="k")
+        _, self.rpe_k, _ = irpe.build_rpe(config, head_dim=attention.head_dim, num_heads=attention.num_heads)
+
+    def forward(self, x, **unused):
+        b, n, d = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        q = q * self.scale
+        logits = q @ k.transpose(-2, -1) + self.rpe_k(q, height=self.grid[0], width=self.grid[1])
+        return self.proj((logits.softmax(-1) @ v).transpose(1, 2).reshape(b, n, d))
+
+
+def irpe_model(folder):
+    # The official code asks for this package only to make a dictionary with attributes.
+    sys.modules.setdefault("easydict", types.SimpleNamespace(EasyDict=lambda *a, **k: types.SimpleNamespace(**dict(*a, **k))))
+    sys.path.insert(0, str(folder))
+    irpe = importlib.import_module("irpe")
+
+    def build(**rest):
+        # Wide enough that offsets fall into one bucket together.
+        model = VisionTransformer(**dict(SMALL, img_size=(12, 36), **rest))
+        for block in model.blocks:
+            block.attn = IrpeAttention(block.attn, irpe, (3, 9))
+        return model
+
+    return build
+
+
 def randomize(model, generator):
     """Weights under which every part of the model matters."""
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         with torch.no_grad():
-            if name in ("cls_token", "pos_embed"):
+            if name.endswith("freqs"):
+                parameter.copy_(0.5 * noise)
+            elif name.startswith("pos_block"):
+                parameter.copy_(0.3 * noise)
+            elif "bias_table" in name or "lookup_table" in name:
+                parameter.copy_(noise)
+            elif "gamma" in name:
+                parameter.copy_(1 + 0.2 * noise)
+            elif name in ("cls_token", "pos_embed"):
                 parameter.copy_(noise * 0.05)
             elif "norm" in name and name.endswith("weight"):
                 parameter.copy_(1 + 0.2 * noise)
@@ -66,35 +154,46 @@ def largest_difference(a, b):
     return (a.double() - b.double()).abs().max().item()
 
 
-def mutants(options):
-    """The same model with one mistake each."""
-    yield "tanh GELU", dict(options, act_layer=lambda: torch.nn.GELU(approximate="tanh"))
-    yield "epsilon 1e-5", dict(options, norm_layer=lambda width, **rest: torch.nn.LayerNorm(width, eps=1e-5))
+# Each is the same model with one mistake.
+MUTANTS = {
+    "tanh GELU": dict(act_layer=lambda: torch.nn.GELU(approximate="tanh")),
+    "epsilon 1e-5": dict(norm_layer=lambda width, **rest: torch.nn.LayerNorm(width, eps=1e-5)),
+}
 
 
-def make_model_fixture(name, options, generator):
-    options = dict(SMALL, **options)
-    model = VisionTransformer(**options).eval()
+def ours(name):
+    for theirs, other in RENAMED.items():
+        name = name.replace(theirs, other)
+    return name
+
+
+def make_model_fixture(name, build, generator):
+    model = build().eval()
     randomize(model, generator)
     weights = {key: value.clone() for key, value in model.state_dict().items()}
-    height, width = options["img_size"] if isinstance(options["img_size"], tuple) else (options["img_size"],) * 2
+    height, width = model.patch_embed.img_size
     images = torch.randn(2, 3, height, width, generator=generator)
 
-    model.double()
-    tokens = model.forward_features(images.double())
+    # timm's mixed rotations work in single precision alone.
+    precision = torch.float32 if name == "rope_mixed" else torch.float64
+    model.to(precision)
+    tokens = model.forward_features(images.to(precision))
     logits = model.forward_head(tokens)
     logits.square().mean().backward()
     assert 0.3 < logits.std() < 3, f"{name}: logits of size {logits.std():.2f}"
-    for mistake, mutated in mutants(options):
-        mutant = VisionTransformer(**mutated).eval()
+    for mistake, options in MUTANTS.items():
+        if mistake == "tanh GELU" and name.startswith("rope"):
+            continue  # timm's Eva has one activation
+        mutant = build(**options).eval()
         mutant.load_state_dict(weights)
-        difference = largest_difference(mutant.double()(images.double()), logits)
+        difference = largest_difference(mutant.to(precision)(images.to(precision)), logits)
         assert difference > 2 * TOLERANCE, f"{name}: {mistake} costs only {difference:.1e}"
         print(f"{name}: {mistake} costs {difference:.1e}")
 
-    tensors = dict(weights, images=images, tokens=tokens.detach(), logits=logits.detach())
+    tensors = {ours(key): value for key, value in weights.items()}
+    tensors.update(images=images, tokens=tokens.detach(), logits=logits.detach())
     for key, parameter in model.named_parameters():
-        tensors["grad/" + key] = parameter.grad
+        tensors["grad/" + ours(key)] = parameter.grad
     save(name, tensors)
 
 
@@ -148,6 +247,7 @@ def check_full_size(name, program):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--full", nargs="*", metavar="MODEL", help="check these models (default: all six) at full size")
+    parser.add_argument("--irpe", type=pathlib.Path, metavar="FOLDER", help="the official code of iRPE with DeiT")
     parser.add_argument("--program", default=ROOT / "bazel-bin" / "app" / "graticule", help="the built program")
     arguments = parser.parse_args()
     if arguments.full is not None:
@@ -155,8 +255,13 @@ def main():
         sys.exit(0 if all(passed) else 1)
     generator = torch.Generator().manual_seed(1)
     for name, options in MODELS.items():
-        make_model_fixture(name, options, generator)
+        make_model_fixture(name, lambda options=options, **rest: VisionTransformer(**dict(SMALL, **options, **rest)), generator)
     make_resize_fixture(generator)
+    builders = dict(ENCODINGS, conditional=Conditional)
+    if arguments.irpe:
+        builders["irpe"] = irpe_model(arguments.irpe)
+    for name, build in builders.items():
+        make_model_fixture(name, build, generator)
 
 
 if __name__ == "__main__":
