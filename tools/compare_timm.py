@@ -70,7 +70,7 @@ def timm_worker(arguments):
 
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(0)
-    model = timm.create_model(arguments.model).train()
+    model = timm.create_model(arguments.model, drop_path_rate=0.0).train()
     _, height, width = model.default_cfg["input_size"]
     images = torch.randn(arguments.batch_size, 3, height, width)
     targets = torch.randint(model.num_classes, (arguments.batch_size,))

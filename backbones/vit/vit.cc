@@ -53,7 +53,7 @@ absl::Status Check(const Vit& config, const BackboneContext& context) {
     CheckTiles(errors, "patch_size", absl::StrCat("patches of ", config.patch_size()), config.patch_size(),
                context.image_size);
   }
-  const bool has_width = CheckPositive(errors, "embed_dim", config.embed_dim());
+  const bool has_width = CheckCount(errors, "embed_dim", config.embed_dim(), kMostWidth);
   const bool has_heads = has_width && CheckHeads(errors, "num_heads", config.num_heads(), config.embed_dim());
   const int64_t multiple = WidthMultiple(config.position());
   if (has_width && config.embed_dim() % multiple != 0) {
@@ -61,7 +61,7 @@ absl::Status Check(const Vit& config, const BackboneContext& context) {
                absl::StrCat(PositionEncoding::Kind_Name(config.position()),
                             " needs an embed_dim that is a multiple of ", multiple, ", found ", config.embed_dim()));
   }
-  if (CheckPositive(errors, "depth", config.depth())) {
+  if (CheckCount(errors, "depth", config.depth(), kMostLayers)) {
     errors.Add(
         config.position() == PositionEncoding::NONE ? "position" : "depth",
         CheckPositionDelivery(context.contract.delivery, config.depth(), config.position() != PositionEncoding::NONE));
@@ -278,7 +278,7 @@ absl::StatusOr<TimmModel> VitBackbone::Timm() const {
   const bool rope = inside.has_rope();
   if (inside.has_relative_bias()) return lacks("relative_bias in this form");
   if (inside.has_irpe()) return lacks("irpe");
-  if (!config_.conditional_position_after().empty()) return lacks("conditional_position_after and a class token");
+  if (!config_.conditional_position_after().empty()) return lacks("conditional_position_after");
   if (config_.norm_epsilon() != 1e-6) return lacks(absl::StrCat("a norm_epsilon of ", config_.norm_epsilon()));
   if (rope != (config_.layer_scale() > 0)) {
     return lacks(rope ? "rope and without layer_scale" : "layer_scale under these names");
