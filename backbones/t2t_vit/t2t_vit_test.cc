@@ -347,7 +347,7 @@ TEST(T2tVitTest, GradientsReachEveryTrainedParameter) {
   }
 }
 
-// The types that `operation` was called with since the last call of this.
+// The types of the tensors that each operator was called with.
 std::map<std::string, std::set<at::ScalarType>>& OperandTypes() {
   static auto* types = new std::map<std::string, std::set<at::ScalarType>>;
   return *types;
