@@ -69,6 +69,13 @@ ObjectiveOutput AbsolutePositionalLabelObjective::Forward(const ObjectiveInput& 
   return output;
 }
 
+std::vector<WeightLayout> AbsolutePositionalLabelObjective::Layouts() const {
+  const auto name_there = [](const std::string& ours) {
+    return ours.starts_with("head.") ? "head_coordinate." + ours.substr(5) : "To2D." + ours;
+  };
+  return {{.name = "zhangzhemin/PositionalLabel", .name_there = name_there}};
+}
+
 namespace {
 const Registration<Objective, AbsolutePositionalLabel> kRegistration(
     "Absolute positional label (APL): each patch token says which cell it came from", "",

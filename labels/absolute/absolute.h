@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "labels/absolute/absolute.pb.h"
@@ -26,6 +27,8 @@ class AbsolutePositionalLabelObjective : public Objective {
   // [B,N,N]: each patch token's logits of the cells.
   at::Tensor Logits(const ObjectiveInput& input) override;
   std::string DefaultName() const override { return "apl"; }
+  // The paper's code: To2D.fc1, To2D.fc2 and head_coordinate.
+  std::vector<WeightLayout> Layouts() const override;
   std::string TypeName() const override { return "AbsolutePositionalLabel"; }
 
  private:

@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <memory>
+#include <string>
+#include <vector>
 
 #include "ATen/ops/cat.h"
 #include "ATen/ops/log_softmax.h"
@@ -110,6 +112,19 @@ TEST(AbsolutePositionalLabelTest, AHeadThatKnowsTheCellsIsRight) {
   const ObjectiveOutput output = objective->Forward({{.tokens = tokens, .grid = grid}});
   EXPECT_EQ(output.metrics.Means()["accuracy"], 100);
   EXPECT_LT(output.loss.item<double>(), 1e-4);
+}
+
+// The state dict of VisionTransformer in the paper's ViT_B.py.
+TEST(AbsolutePositionalLabelTest, KnowsItsNamesInThePapersCode) {
+  const auto objective = Make(8, {2, 2});
+  const std::vector<WeightLayout> layouts = objective->Layouts();
+  ASSERT_EQ(layouts.size(), 1);
+  std::vector<std::string> names;
+  for (const NamedParameter& parameter : objective->Parameters()) {
+    names.push_back(layouts[0].name_there(parameter.name));
+  }
+  EXPECT_THAT(names, testing::ElementsAre("To2D.fc1.weight", "To2D.fc1.bias", "To2D.fc2.weight", "To2D.fc2.bias",
+                                          "head_coordinate.weight", "head_coordinate.bias"));
 }
 
 TEST(AbsolutePositionalLabelTest, BadConfigsAreErrors) {
