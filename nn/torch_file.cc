@@ -346,7 +346,7 @@ absl::StatusOr<Safetensors> ParseLegacy(std::string_view bytes, bool ema) {
     const auto found = data.find(storage.text);
     if (found == data.end()) return Error("has no data: storage ", Quoted(storage.text), " is missing");
     at::Tensor copy = at::empty({static_cast<int64_t>(found->second.size())}, at::kByte);
-    std::memcpy(copy.mutable_data_ptr(), found->second.data(), found->second.size());
+    found->second.copy(static_cast<char*>(copy.mutable_data_ptr()), found->second.size());
     return copy;
   };
   return TensorReader(pickle, load, static_cast<int64_t>(bytes.size())).Read(root, ema);
