@@ -212,7 +212,7 @@ class Bench {
     try {
       const at::Tensor ready = (*normalize_)(images);
       const AutocastScope autocast(trainer_.precision(), device_);
-      return task_->Predict(ready, /*tokens=*/false).at("logits");
+      return task_->Predict(ready, {}).at("logits");
     } catch (...) {
       return CurrentExceptionToStatus("prediction");
     }

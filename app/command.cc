@@ -70,4 +70,9 @@ absl::Status CheckpointArguments::LoadInto(Task& task, const Safetensors& weight
   return absl::OkStatus();
 }
 
+absl::Status CheckpointArguments::LoadObjectivesInto(Task& task) const {
+  ASSIGN_OR_RETURN(const Safetensors weights, ReadObjectiveWeights(path));
+  return Annotate(LoadObjectiveWeights(weights, task), path);
+}
+
 }  // namespace graticule

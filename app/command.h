@@ -62,6 +62,8 @@ struct CheckpointArguments {
   // Copies what Read returned into the task's model and says on standard error what became of each tensor. An error
   // where a weight would be left as it was at random.
   absl::Status LoadInto(Task& task, const Safetensors& weights) const;
+  // Reads and copies the weights of the task's objectives.
+  absl::Status LoadObjectivesInto(Task& task) const;
 };
 
 }  // namespace graticule

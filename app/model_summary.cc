@@ -185,7 +185,7 @@ absl::StatusOr<MacCount> CountPrediction(Task& task, Size2d image_size, c10::Dev
   task.SetTraining(false);
   try {
     return CountMacs(task.ModelParameters(), [&] {
-      task.Predict(at::empty({1, 3, image_size.height, image_size.width}, device), /*tokens=*/false);
+      task.Predict(at::empty({1, 3, image_size.height, image_size.width}, device), {});
     });
   } catch (...) {
     return CurrentExceptionToStatus("prediction of one image");

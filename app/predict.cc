@@ -38,6 +38,7 @@ struct Arguments {
   std::string output;
   int top_k = 5;
   bool tokens = false;
+  bool objectives = false;
 };
 
 // A loaded model, ready to predict.
@@ -46,10 +47,10 @@ struct Model {
   std::unique_ptr<Task> task;
   Trainer::Precision precision;
 
-  std::map<std::string, at::Tensor> Predict(const at::Tensor& images, bool tokens) const {
+  std::map<std::string, at::Tensor> Predict(const at::Tensor& images, const PredictOptions& options) const {
     c10::NoGradGuard no_grad;
     const AutocastScope autocast(precision, device);
-    return task->Predict(images.to(device), tokens);
+    return task->Predict(images.to(device), options);
   }
 };
 
@@ -119,7 +120,7 @@ absl::Status PredictImages(const std::vector<std::string>& files, int top_k, con
       ++failed;
       continue;
     }
-    const at::Tensor scores = at::softmax(model.Predict(*image, false).at("logits").to(at::kFloat), 1).cpu();
+    const at::Tensor scores = at::softmax(model.Predict(*image, {}).at("logits").to(at::kFloat), 1).cpu();
     // A checkpoint of other classes leaves the spec's classes without names.
     const bool named = static_cast<int64_t>(class_names.size()) == scores.size(1);
     const int64_t k = std::min<int64_t>(top_k, scores.size(1));
@@ -150,10 +151,11 @@ absl::Status PredictTensors(const Arguments& arguments, const Experiment& experi
                                       : "found none of this name"));
   }
   const int64_t batch_size = std::max(1, experiment.trainer().batch_size());
+  const PredictOptions options{.tokens = arguments.tokens, .objectives = arguments.objectives};
   std::map<std::string, std::vector<at::Tensor>> parts;
   for (int64_t begin = 0; begin < images.size(0); begin += batch_size) {
     const at::Tensor batch = images.narrow(0, begin, std::min(batch_size, images.size(0) - begin)).to(at::kFloat);
-    for (const auto& [name, tensor] : model.Predict(batch, arguments.tokens)) {
+    for (const auto& [name, tensor] : model.Predict(batch, options)) {
       parts[name].push_back(tensor.to(at::kFloat).cpu());
     }
   }
@@ -174,8 +176,14 @@ absl::Status Predict(const Arguments& arguments) {
   if (arguments.tokens && arguments.tensors.empty()) {
     return UsageError("--tokens goes with --tensors");
   }
+  if (arguments.objectives && arguments.tensors.empty()) {
+    return UsageError("--with-objectives goes with --tensors");
+  }
   ASSIGN_OR_RETURN(const Spec spec, arguments.spec.LoadForModel());
   const Experiment& experiment = spec.experiment();
+  if (arguments.objectives && experiment.objectives().empty()) {
+    return UsageError(absl::StrCat("--with-objectives: ", arguments.spec.path, " has no objectives"));
+  }
   ASSIGN_OR_RETURN(const Safetensors weights, arguments.checkpoint.Read());
   const std::vector<std::string> class_names = ClassNames(experiment, weights);
   SetThreads(experiment.trainer());
@@ -183,6 +191,7 @@ absl::Status Predict(const Arguments& arguments) {
   ASSIGN_OR_RETURN(model.device, ChooseDevice(experiment.trainer()));
   ASSIGN_OR_RETURN(model.task, BuildTask(experiment, class_names));
   RETURN_IF_ERROR(arguments.checkpoint.LoadInto(*model.task, weights));
+  if (arguments.objectives) RETURN_IF_ERROR(arguments.checkpoint.LoadObjectivesInto(*model.task));
   model.task->To(model.device);
   model.task->SetTraining(false);
 
@@ -219,6 +228,8 @@ void AddPredict(CLI::App& app, Action& action) {
       ->capture_default_str()
       ->check(kPositive);
   command->add_flag("--tokens", arguments->tokens, "Write 'tokens' [B,T,D] too");
+  command->add_flag("--with-objectives", arguments->objectives,
+                    "Write 'NAME/logits' too, what the head of each objective says (apl/logits [B,N,N])");
   command->callback([arguments, &action] { action = [arguments] { return Predict(*arguments); }; });
 }
 

@@ -16,6 +16,7 @@
 #include "nn/metrics.h"
 #include "nn/module.h"
 #include "nn/token_map.h"
+#include "nn/weight_layout.h"
 
 namespace graticule {
 
@@ -34,6 +35,12 @@ struct TaskOutput {
   Metrics metrics;  // "loss", "apl/loss", "apl/accuracy", …
 };
 
+// What Task::Predict gives besides the logits.
+struct PredictOptions {
+  bool tokens = false;      // "tokens" [B,T,D]
+  bool objectives = false;  // "NAME/logits", what each objective's head says: see Objective::Logits
+};
+
 class Task : public Module {
  public:
   static constexpr char kKind[] = "task";
@@ -45,8 +52,8 @@ class Task : public Module {
   virtual void Evaluate(const Batch& batch, Metrics& metrics) = 0;
   // Name of the evaluation metric by which checkpoints are compared, greater being better, such as "top1".
   virtual std::string HeadlineMetric() const = 0;
-  // What the model says of images [B,3,H,W]: at least "logits" [B,K]; "tokens" [B,T,D] where asked for.
-  virtual std::map<std::string, at::Tensor> Predict(const at::Tensor& images, bool tokens) = 0;
+  // What the model says of images [B,3,H,W]: at least "logits" [B,K].
+  virtual std::map<std::string, at::Tensor> Predict(const at::Tensor& images, const PredictOptions& options) = 0;
 
   // Parameters that belong to the model that is exported and evaluated; the objectives' are the rest.
   virtual std::vector<NamedParameter> ModelParameters() const = 0;
@@ -55,8 +62,16 @@ class Task : public Module {
   virtual std::map<std::string, std::vector<NamedParameter>> ObjectiveParameters() const = 0;
   // See Backbone::Adapt.
   virtual at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const { return at::Tensor(); }
-  // Names, such as "head.weight", of which a checkpoint of another number of classes may leave the fresh weights.
+  // Names, such as "head.weight", of which a checkpoint of another number of classes may leave the fresh weights: of
+  // each classifier the weight [K,D], then the bias.
   virtual std::vector<std::string> ClassifierNames() const = 0;
+  // The other codes whose checkpoints hold the model under names of their own; and, by the objective's name, those that
+  // hold its weights.
+  virtual std::vector<WeightLayout> Layouts() const { return {}; }
+  virtual std::map<std::string, std::vector<WeightLayout>> ObjectiveLayouts() const { return {}; }
+  // The model in timm, with the names of its tensors as they are; Unimplemented, saying what timm lacks, where timm has
+  // no such model.
+  virtual absl::StatusOr<TimmModel> Timm() const { return absl::UnimplementedError("timm has no " + TypeName()); }
 };
 
 }  // namespace graticule

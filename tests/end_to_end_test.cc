@@ -8,6 +8,8 @@
 #include <vector>
 
 #include "ATen/ops/equal.h"
+#include "ATen/ops/gelu.h"
+#include "ATen/ops/linear.h"
 #include "ATen/ops/randn.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -252,6 +254,50 @@ TEST_F(EndToEndTest, PredictTakesTensorsAndGivesLogitsAndTokens) {
   }
   EXPECT_TRUE(at::equal(logits[0], logits[1]));
   EXPECT_TRUE(at::equal(logits[0], logits[2]));
+}
+
+TEST_F(EndToEndTest, PredictGivesWhatTheTrainedObjectivesSay) {
+  const std::string run = TrainTiny("run");
+  Safetensors input;
+  input.tensors.emplace_back("images", at::randn({5, 3, 16, 16}));
+  ASSERT_TRUE(WriteSafetensors(folder_ + "/in.safetensors", input).ok());
+  const std::vector<std::string> arguments = {"predict",
+                                              run + "/experiment.textproto",
+                                              "--checkpoint=" + run,
+                                              "--tensors=" + folder_ + "/in.safetensors",
+                                              "--output=" + folder_ + "/out.safetensors",
+                                              "--tokens",
+                                              "--with-objectives"};
+  const ProgramResult result = RunProgram(arguments);
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  const Safetensors written = ReadTensors(folder_ + "/out.safetensors");
+  const Safetensors head = ReadTensors(run + "/checkpoints/last/objectives.safetensors");
+  at::Tensor x = written.Find("tokens").narrow(2, 0, 8);
+  for (const std::string layer : {"apl.fc1", "apl.fc2", "apl.head"}) {
+    x = at::linear(x, head.Find(layer + ".weight"), head.Find(layer + ".bias"));
+    if (layer == "apl.fc1") x = at::gelu(x);
+  }
+  ASSERT_EQ(written.Find("apl/logits").sizes(), (std::vector<int64_t>{5, 16, 16}));
+  EXPECT_LT(written.Find("apl/logits").sub(x).abs().max().item<double>(), 1e-5);
+
+  const auto with = [&](const std::vector<std::string>& more) {
+    auto extended = arguments;
+    extended.insert(extended.end(), more.begin(), more.end());
+    return RunProgram(extended);
+  };
+  const ProgramResult renamed = with({"--set", "objectives[0].name=position"});
+  EXPECT_EQ(renamed.exit_code, 1);
+  EXPECT_THAT(renamed.LastError(), HasSubstr("none of the objective 'position' is there"));
+
+  const std::string other = folder_ + "/without.textproto";
+  std::string spec = TinySpec();
+  const size_t objectives = spec.find("objectives {");
+  spec.erase(objectives, spec.find('\n', objectives) - objectives);
+  WriteText(other, spec);
+  const ProgramResult without =
+      RunProgram({"predict", other, "--checkpoint=" + run, "--tensors=in", "--output=out", "--with-objectives"});
+  EXPECT_EQ(without.exit_code, 2);
+  EXPECT_THAT(without.LastError(), HasSubstr("has no objectives"));
 }
 
 TEST_F(EndToEndTest, ListNamesEveryPluginWithItsFields) {

@@ -21,7 +21,6 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "c10/core/GradMode.h"
 #include "plugin/file.h"
 #include "plugin/registry.h"
 #include "plugin/status.h"
@@ -140,7 +139,7 @@ class Training {
       state_.set_seed(config_.seed());
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(LoadObjectives(checkpoint->objectives), "resume");
+    RETURN_IF_ERROR(LoadObjectiveWeights(checkpoint->objectives, *task_), "resume");
     RETURN_IF_ERROR(optimizer_->LoadState(checkpoint->optimizer), "resume");
     // There is none where the average was asked for only since.
     if (ema_ != nullptr && !checkpoint->ema.tensors.empty()) {
@@ -155,21 +154,6 @@ class Training {
       state_.set_batches_done(0);
     }
     log_->Line(absl::StrCat("resumed at step ", WithThousands(resumed_at_), " of ", WithThousands(steps_.total)));
-    return absl::OkStatus();
-  }
-
-  absl::Status LoadObjectives(const Safetensors& saved) {
-    c10::NoGradGuard no_grad;
-    for (const auto& [name, parameters] : task_->ObjectiveParameters()) {
-      for (const NamedParameter& parameter : parameters) {
-        const at::Tensor tensor = saved.Find(absl::StrCat(name, ".", parameter.name));
-        if (!tensor.defined() || tensor.sizes() != parameter.tensor.sizes()) {
-          return absl::FailedPreconditionError(
-              absl::StrCat("objectives.safetensors lacks ", name, ".", parameter.name, " of this shape"));
-        }
-        parameter.tensor.detach().copy_(tensor);
-      }
-    }
     return absl::OkStatus();
   }
 

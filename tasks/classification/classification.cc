@@ -152,10 +152,15 @@ void ClassificationTask::Evaluate(const Batch& batch, Metrics& metrics) {
   metrics.Add("top5", hits.sum().mul(100.0), batch.size());
 }
 
-std::map<std::string, at::Tensor> ClassificationTask::Predict(const at::Tensor& images, bool tokens) {
+std::map<std::string, at::Tensor> ClassificationTask::Predict(const at::Tensor& images, const PredictOptions& options) {
   const TokenMap map = model_->backbone->Forward(images);
   std::map<std::string, at::Tensor> outputs = {{"logits", model_->Logits(map)}};
-  if (tokens) outputs["tokens"] = map.tokens;
+  if (options.tokens) outputs["tokens"] = map.tokens;
+  if (options.objectives) {
+    for (const Auxiliary& auxiliary : objectives_) {
+      outputs[auxiliary.name + "/logits"] = auxiliary.objective->Logits(InputOfObjectives(images, map));
+    }
+  }
   return outputs;
 }
 
@@ -177,6 +182,29 @@ std::vector<std::string> ClassificationTask::ClassifierNames() const {
     names.push_back(head + "_dist.bias");
   }
   return names;
+}
+
+std::vector<WeightLayout> ClassificationTask::Layouts() const { return model_->backbone->Layouts(); }
+
+std::map<std::string, std::vector<WeightLayout>> ClassificationTask::ObjectiveLayouts() const {
+  std::map<std::string, std::vector<WeightLayout>> layouts;
+  for (const Auxiliary& auxiliary : objectives_) layouts[auxiliary.name] = auxiliary.objective->Layouts();
+  return layouts;
+}
+
+absl::StatusOr<TimmModel> ClassificationTask::Timm() const {
+  const PositionDelivery delivery = model_->pooling->contract().delivery;
+  if (!delivery.add_to_input() || delivery.layers() != PositionDelivery::NONE || delivery.has_last()) {
+    return absl::UnimplementedError(
+        "timm delivers the position to the input alone, not to the layers or the last norm as LaPE, PVG and MPVG do");
+  }
+  const std::string pooling = model_->pooling->TimmName();
+  if (pooling.empty()) {
+    return absl::UnimplementedError(absl::StrCat("timm has no pooling like ", model_->pooling->TypeName()));
+  }
+  ASSIGN_OR_RETURN(TimmModel model, model_->backbone->Timm());
+  model.arguments["global_pool"] = pooling;
+  return model;
 }
 
 std::vector<NamedParameter> ClassificationTask::ModelParameters() const { return model_->Parameters(); }

@@ -29,12 +29,15 @@ class ClassificationTask : public Task {
   TaskOutput Train(const Batch& batch, double progress) override;
   void Evaluate(const Batch& batch, Metrics& metrics) override;
   std::string HeadlineMetric() const override { return "top1"; }
-  std::map<std::string, at::Tensor> Predict(const at::Tensor& images, bool tokens) override;
+  std::map<std::string, at::Tensor> Predict(const at::Tensor& images, const PredictOptions& options) override;
   std::vector<NamedParameter> ModelParameters() const override;
   std::vector<NamedBuffer> ModelBuffers() const override;
   std::map<std::string, std::vector<NamedParameter>> ObjectiveParameters() const override;
   at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const override;
   std::vector<std::string> ClassifierNames() const override;
+  std::vector<WeightLayout> Layouts() const override;
+  std::map<std::string, std::vector<WeightLayout>> ObjectiveLayouts() const override;
+  absl::StatusOr<TimmModel> Timm() const override;
   std::string TypeName() const override { return "Classification"; }
 
  private:

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "ATen/ops/arange.h"
+#include "ATen/ops/equal.h"
 #include "ATen/ops/full.h"
 #include "ATen/ops/log_softmax.h"
 #include "ATen/ops/ones.h"
@@ -233,7 +234,7 @@ TEST(ClassificationTest, MistakesOfAllPartsComeTogetherWithTheirPlacesInTheSpec)
 TEST(ClassificationTest, TheDataSetDecidesTheNumberOfClasses) {
   Classification config;
   config.set_num_classes(1000);
-  EXPECT_EQ(Make(config, Context())->Predict(at::randn({2, 3, 2, 2}), false).at("logits").size(1), 6);
+  EXPECT_EQ(Make(config, Context())->Predict(at::randn({2, 3, 2, 2}), {}).at("logits").size(1), 6);
 }
 
 TEST(ClassificationTest, NumberOfClassesIsNeededWithoutADataSet) {
@@ -243,14 +244,27 @@ TEST(ClassificationTest, NumberOfClassesIsNeededWithoutADataSet) {
               HasSubstr("task.num_classes"));
   Classification config;
   config.set_num_classes(3);
-  EXPECT_EQ(Make(config, context)->Predict(at::randn({2, 3, 2, 2}), false).at("logits").size(1), 3);
+  EXPECT_EQ(Make(config, context)->Predict(at::randn({2, 3, 2, 2}), {}).at("logits").size(1), 3);
 }
 
 TEST(ClassificationTest, PredictGivesTokensWhereAskedFor) {
   const auto task = Make({}, Context());
-  EXPECT_EQ(task->Predict(at::randn({2, 3, 2, 2}), false).count("tokens"), 0);
-  const auto outputs = task->Predict(at::randn({2, 3, 2, 2}), true);
+  EXPECT_EQ(task->Predict(at::randn({2, 3, 2, 2}), {}).count("tokens"), 0);
+  const auto outputs = task->Predict(at::randn({2, 3, 2, 2}), {.tokens = true});
   EXPECT_EQ(outputs.at("tokens").sizes(), (std::vector<int64_t>{2, 4, 3}));
+}
+
+TEST(ClassificationTest, PredictGivesWhatTheObjectivesSayWhereAskedFor) {
+  TaskContext context = Context(2);
+  context.objectives[1].set_name("other");
+  const auto task = Make({}, context);
+  const at::Tensor images = at::randn({2, 3, 2, 2});
+  EXPECT_EQ(task->Predict(images, {}).size(), 1);
+  const auto outputs = task->Predict(images, {.tokens = true, .objectives = true});
+  ASSERT_EQ(outputs.size(), 4);
+  for (const char* name : {"square/logits", "other/logits"}) {
+    EXPECT_TRUE(at::equal(outputs.at(name), outputs.at("tokens").mul(2))) << name;
+  }
 }
 
 }  // namespace

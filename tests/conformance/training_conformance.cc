@@ -74,7 +74,8 @@ TEST_P(TaskConformance, PredictionsComeFromTheSavedModel) {
   b->SetTraining(false);
   Restore(Save(*a), *b);
   const at::Tensor images = at::randn({2, 3, 32, 32});
-  const auto from_a = a->Predict(images, true), from_b = b->Predict(images, true);
+  const PredictOptions options{.tokens = true, .objectives = true};
+  const auto from_a = a->Predict(images, options), from_b = b->Predict(images, options);
   ASSERT_TRUE(from_a.count("logits"));
   ASSERT_TRUE(from_a.count("tokens"));
   for (const auto& [name, tensor] : from_a) EXPECT_TRUE(at::equal(tensor, from_b.at(name))) << name;

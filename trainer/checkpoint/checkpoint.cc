@@ -39,6 +39,7 @@ namespace fs = std::filesystem;
 constexpr char kManifest[] = "manifest.textproto";
 constexpr char kState[] = "state.textproto";
 constexpr char kModel[] = "model.safetensors";
+constexpr char kObjectives[] = "objectives.safetensors";
 constexpr char kEma[] = "ema.safetensors";
 // A folder or link of this ending is half-made or half-removed.
 constexpr char kTemporary[] = ".tmp";
@@ -46,7 +47,7 @@ constexpr char kTemporary[] = ".tmp";
 // The tensors of a checkpoint and the files that hold them.
 constexpr std::pair<const char*, Safetensors Checkpoint::*> kTensorFiles[] = {
     {kModel, &Checkpoint::model},
-    {"objectives.safetensors", &Checkpoint::objectives},
+    {kObjectives, &Checkpoint::objectives},
     {kEma, &Checkpoint::ema},
     {"optimizer.safetensors", &Checkpoint::optimizer},
 };
@@ -213,6 +214,16 @@ absl::Status WriteFolder(const std::string& folder, const Checkpoint& checkpoint
   return SyncFolder(folder);
 }
 
+// The step folder that a folder stands for: itself, or a run directory's last.
+absl::StatusOr<std::string> FindStepFolder(const std::string& path) {
+  if (Exists(path + "/" + kManifest)) return path;
+  const std::string last = CheckpointsFolder(path) + "/last";
+  if (Exists(last)) return last;
+  return absl::NotFoundError(absl::StrCat("the folder '", path,
+                                          "' has no checkpoint: neither checkpoints/last, as a run ",
+                                          "directory has it, nor ", kManifest, ", as a step folder has it"));
+}
+
 absl::StatusOr<Safetensors> ReadFolderWeights(const std::string& folder, bool ema) {
   ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(folder));
   const Manifest::File* file = ema ? FindFile(manifest, kEma) : nullptr;
@@ -325,12 +336,25 @@ absl::StatusOr<Safetensors> ReadWeights(const std::string& path, bool ema) {
                      "': expected a run directory, a step folder, or a file of safetensors or torch.save"));
   }
   if (!fs::is_directory(status)) return ReadFileWeights(path, ema);
-  if (Exists(path + "/" + kManifest)) return ReadFolderWeights(path, ema);
-  const std::string last = CheckpointsFolder(path) + "/last";
-  if (Exists(last)) return ReadFolderWeights(last, ema);
-  return absl::NotFoundError(absl::StrCat("the folder '", path,
-                                          "' has no checkpoint: neither checkpoints/last, as a run ",
-                                          "directory has it, nor ", kManifest, ", as a step folder has it"));
+  ASSIGN_OR_RETURN(const std::string folder, FindStepFolder(path));
+  return ReadFolderWeights(folder, ema);
+}
+
+absl::StatusOr<Safetensors> ReadObjectiveWeights(const std::string& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("'", path, "' has no weights of objectives; a run directory or a step folder has them"));
+  }
+  ASSIGN_OR_RETURN(const std::string folder, FindStepFolder(path));
+  ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(folder));
+  const Manifest::File* file = FindFile(manifest, kObjectives);
+  if (file == nullptr) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("'", folder, "' has no weights of objectives: it was trained without any"));
+  }
+  ASSIGN_OR_RETURN(const std::string bytes, ReadVerified(folder, *file));
+  return ParseSafetensors(bytes);
 }
 
 std::string LoadReport::ToString() const {
@@ -395,6 +419,37 @@ absl::StatusOr<LoadReport> LoadModelWeights(const Safetensors& weights, Task& ta
   }
   for (auto& [own, loaded] : copies) own.copy_(loaded);
   return report;
+}
+
+absl::Status LoadObjectiveWeights(const Safetensors& weights, Task& task) {
+  c10::NoGradGuard no_grad;
+  std::vector<std::string> problems;
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // into the first, of the second
+  for (const auto& [name, parameters] : task.ObjectiveParameters()) {
+    std::vector<std::string> missing;
+    for (const NamedParameter& parameter : parameters) {
+      const std::string full_name = absl::StrCat(name, ".", parameter.name);
+      const at::Tensor loaded = weights.Find(full_name);
+      if (!loaded.defined()) {
+        missing.push_back(full_name);
+      } else if (loaded.sizes() != parameter.tensor.sizes()) {
+        problems.push_back(
+            absl::StrCat(full_name, " is ", ShapeText(loaded), " instead of ", ShapeText(parameter.tensor)));
+      } else {
+        copies.emplace_back(parameter.tensor, loaded);
+      }
+    }
+    if (missing.empty()) continue;
+    problems.push_back(missing.size() == parameters.size()
+                           ? absl::StrCat("none of the objective '", name, "' is there")
+                           : absl::StrCat(FirstFew(missing), " of the objective '", name, "' are missing"));
+  }
+  if (!problems.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("a checkpoint of other objectives: ", absl::StrJoin(problems, "; ")));
+  }
+  for (auto& [own, loaded] : copies) own.copy_(loaded);
+  return absl::OkStatus();
 }
 
 }  // namespace graticule

@@ -51,6 +51,10 @@ absl::Status PruneCheckpoints(const std::string& run_directory, int keep, std::o
 // weights where the folder or file has some and `ema` says so. What lies in a step folder is verified by its manifest.
 absl::StatusOr<Safetensors> ReadWeights(const std::string& path, bool ema);
 
+// The objectives' weights (NAME.parameter) of a run directory (its last checkpoint) or a step folder. FailedPrecondition
+// where it has none.
+absl::StatusOr<Safetensors> ReadObjectiveWeights(const std::string& path);
+
 // What became of each tensor when weights were loaded into a model.
 struct LoadReport {
   std::vector<std::string> loaded, adapted, reinitialised, ignored;
@@ -62,6 +66,10 @@ struct LoadReport {
 // FailedPrecondition if tensors are missing or their shapes differ otherwise, naming them and both shapes: a checkpoint
 // of another model.
 absl::StatusOr<LoadReport> LoadModelWeights(const Safetensors& weights, Task& task);
+
+// Copies `weights`, NAME.parameter, into the task's objectives. FailedPrecondition if tensors are missing or their
+// shapes differ, naming them.
+absl::Status LoadObjectiveWeights(const Safetensors& weights, Task& task);
 
 }  // namespace graticule
 

@@ -383,14 +383,16 @@ class FakeTask : public Task {
   TaskOutput Train(const Batch&, double) override { return {}; }
   void Evaluate(const Batch&, Metrics&) override {}
   std::string HeadlineMetric() const override { return "top1"; }
-  std::map<std::string, at::Tensor> Predict(const at::Tensor&, bool) override { return {}; }
+  std::map<std::string, at::Tensor> Predict(const at::Tensor&, const PredictOptions&) override { return {}; }
   std::vector<NamedParameter> ModelParameters() const override {
     std::vector<NamedParameter> parameters = Parameters();
     parameters.pop_back();
     return parameters;
   }
   std::vector<NamedBuffer> ModelBuffers() const override { return Buffers(); }
-  std::map<std::string, std::vector<NamedParameter>> ObjectiveParameters() const override { return {}; }
+  std::map<std::string, std::vector<NamedParameter>> ObjectiveParameters() const override {
+    return {{"apl", {{"head.weight", objective_, true, true}}}};
+  }
   at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const override {
     if (name != "pos_embed" || loaded.dim() != 3 || loaded.size(2) != position_.size(2)) return at::Tensor();
     return loaded.mean(1, true).expand_as(position_);
@@ -480,6 +482,39 @@ TEST(LoadModelWeightsTest, LongListsAreCut) {
   FakeTask target;
   EXPECT_THAT(std::string(LoadModelWeights(weights, target).status().message()),
               AllOf(HasSubstr("3 tensors are missing"), HasSubstr("it has others: x0, x1, x2 and 6 more")));
+}
+
+float FirstOfObjective(const Task& task) {
+  return task.ObjectiveParameters().at("apl")[0].tensor.flatten()[0].item<float>();
+}
+
+TEST_F(CheckpointTest, WeightsOfObjectivesAreThoseOfTheLastCheckpointOrOfAFolder) {
+  for (const int64_t step : {3, 4}) ASSERT_TRUE(SaveCheckpoint(run_, NewCheckpoint(step, 5)).ok());
+  for (const auto& [path, expected] : {std::pair(run_, 4.25), std::pair(Folder("step-000003"), 3.25)}) {
+    const auto weights = ReadObjectiveWeights(path);
+    ASSERT_TRUE(weights.ok()) << weights.status();
+    FakeTask task;
+    EXPECT_TRUE(LoadObjectiveWeights(*weights, task).ok());
+    EXPECT_EQ(FirstOfObjective(task), expected);
+  }
+  Checkpoint without = NewCheckpoint(5);
+  without.objectives = {};
+  ASSERT_TRUE(SaveCheckpoint(run_, without).ok());
+  for (const std::string& path : {run_, Folder("step-000003") + "/model.safetensors"}) {
+    const absl::Status status = ReadObjectiveWeights(path).status();
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+    EXPECT_THAT(std::string(status.message()), HasSubstr("has no weights of objectives"));
+  }
+}
+
+TEST(LoadObjectiveWeightsTest, OtherObjectivesAreRefusedUnchanged) {
+  FakeTask task;
+  const auto message = [&](const Safetensors& weights) {
+    return std::string(LoadObjectiveWeights(weights, task).message());
+  };
+  EXPECT_THAT(message(Tensors("rpl.head.weight", 5, 2)), HasSubstr("none of the objective 'apl' is there"));
+  EXPECT_THAT(message(Tensors("apl.head.weight", 6, 2)), HasSubstr("apl.head.weight is [6] instead of [5]"));
+  EXPECT_EQ(FirstOfObjective(task), 0);
 }
 
 }  // namespace
