@@ -249,7 +249,7 @@ absl::StatusOr<Safetensors> ParseSafetensors(std::string_view bytes) {
     // Other bytes than 0 and 1 are no values of a bool.
     const bool is_bool = entry.type == at::kBool;
     at::Tensor tensor = at::empty(entry.shape, at::TensorOptions(is_bool ? at::kByte : entry.type));
-    std::memcpy(tensor.mutable_data_ptr(), data.data() + entry.begin, entry.end - entry.begin);
+    data.copy(static_cast<char*>(tensor.mutable_data_ptr()), entry.end - entry.begin, entry.begin);
     contents.tensors.emplace_back(entry.name, is_bool ? tensor.to(at::kBool) : tensor);
   }
   return contents;
