@@ -40,6 +40,17 @@ TEST(Conv2dTest, StrideAndBiasAreOptional) {
   EXPECT_EQ(conv.Forward(at::randn({2, 3, 16, 24})).sizes(), (std::vector<int64_t>{2, 8, 8, 12}));
 }
 
+TEST(Conv2dTest, ShapesOnTheMetaDeviceAreThoseOfTheCpu) {
+  for (const Conv2dOptions& options : {Conv2dOptions{.in = 4, .out = 6, .kernel = 3, .stride = 2, .padding = 1},
+                                       Conv2dOptions{.in = 4, .out = 4, .kernel = 5, .groups = 4, .bias = false},
+                                       Conv2dOptions{.in = 4, .out = 8, .kernel = 4, .stride = 4}}) {
+    const at::Tensor x = at::randn({2, 4, 13, 20});
+    const auto sizes = Conv2d(options).Forward(x).relu().sizes().vec();
+    const MetaScope meta;
+    EXPECT_EQ(Conv2d(options).Forward(x.to(at::kMeta)).relu().sizes(), sizes);
+  }
+}
+
 TEST(BatchNormTest, NormalisesByTheBatchInTrainingAndByTheRunningStatisticsAfterwards) {
   BatchNorm norm(3);
   const at::Tensor x = at::randn({4, 3, 5, 5}).mul(2).add(1);
