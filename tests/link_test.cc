@@ -18,9 +18,9 @@ std::set<std::string> Names(const std::string& kind) {
 
 TEST(LinkTest, TheProgramHasThePluginsOfTheTree) {
   using ::testing::IsSupersetOf;
-  EXPECT_THAT(Names("backbone"), IsSupersetOf({"graticule.T2tVit", "graticule.Vit"}));
-  EXPECT_THAT(Names("pooling"),
-              IsSupersetOf({"graticule.Average", "graticule.ClassToken", "graticule.Mpvg", "graticule.Pvg"}));
+  EXPECT_THAT(Names("backbone"), IsSupersetOf({"graticule.T2tVit", "graticule.Vit", "graticule.VitLite"}));
+  EXPECT_THAT(Names("pooling"), IsSupersetOf({"graticule.Average", "graticule.ClassToken", "graticule.Mpvg",
+                                              "graticule.Pvg", "graticule.SeqPool"}));
   EXPECT_THAT(Names("objective"), IsSupersetOf({"graticule.AbsolutePositionalLabel"}));
   EXPECT_THAT(Names("task"), IsSupersetOf({"graticule.Classification"}));
   EXPECT_THAT(Names("dataset"), IsSupersetOf({"graticule.Digits", "graticule.ImageFolder", "graticule.Synthetic"}));
