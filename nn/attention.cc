@@ -1,9 +1,11 @@
 #include "nn/attention.h"
 
-#include <optional>
+#include <cmath>
 #include <utility>
 #include <vector>
 
+#include "ATen/ops/_unsafe_view.h"
+#include "ATen/ops/dropout.h"
 #include "ATen/ops/scaled_dot_product_attention.h"
 #include "plugin/logging.h"
 
@@ -12,6 +14,7 @@ namespace graticule {
 Attention::Attention(const AttentionOptions& options, std::unique_ptr<AttentionEncoding> encoding)
     : heads_(options.heads),
       attention_dropout_(options.attention_dropout),
+      windows_(options.windows),
       qkv_(options.width, 3 * options.width, options.qkv_bias),
       proj_(options.width, options.width),
       dropout_(options.projection_dropout) {
@@ -20,28 +23,63 @@ Attention::Attention(const AttentionOptions& options, std::unique_ptr<AttentionE
   RegisterModule("proj", &proj_);
   RegisterModule("dropout", &dropout_);
   if (encoding != nullptr) encoding_ = RegisterModule("", std::move(encoding));
+  if (windows_) {
+    const at::Tensor mask = windows_->Mask();
+    if (mask.defined()) mask_ = RegisterConstant(mask);
+  }
+}
+
+at::Tensor Attention::Forward(const at::Tensor& x) const {
+  if (!windows_) return Forward(x, x.size(-2));
+  // The windows are cut out after the projection, by the copy that brings the heads' channels together anyway.
+  const std::vector<at::Tensor> qkv = SplitHeads(qkv_.Forward(windows_->Shift(x)));
+  const at::Tensor y = Attend(windows_->Split(qkv[0]), windows_->Split(qkv[1]), windows_->Split(qkv[2]));
+  return dropout_.Forward(proj_.Forward(windows_->Unshift(windows_->Join(y))));
 }
 
 at::Tensor Attention::Forward(const at::Tensor& x, int64_t queries) const {
-  const int64_t tokens = x.size(-2), width = x.size(-1), batch = x.numel() / (tokens * width);
-  // Splitting the last axis keeps q, k and v views, whose gradients are put together by a single copy.
-  const std::vector<at::Tensor> qkv = qkv_.Forward(x).split(width, -1);
+  const int64_t tokens = x.size(-2);
+  CHECK(!windows_) << "windows have no queries of their own";
+  CHECK(queries == tokens || encoding_ == nullptr) << "encodings are of all pairs of tokens";
+  const std::vector<at::Tensor> qkv = SplitHeads(qkv_.Forward(x));
   const auto by_head = [&](const at::Tensor& t) {
-    return t.view({batch, t.size(-2), heads_, width / heads_}).transpose(1, 2);
+    return t.reshape({-1, t.size(-3), heads_, t.size(-1)}).transpose(1, 2);
   };
-  at::Tensor q = by_head(queries == tokens ? qkv[0] : qkv[0].narrow(-2, tokens - queries, queries));
-  at::Tensor k = by_head(qkv[1]);
-  std::optional<at::Tensor> bias;
-  if (encoding_ != nullptr) {
-    CHECK_EQ(queries, tokens) << "encodings are of all pairs of tokens";
-    encoding_->Rotate(q, k);
-    if (const at::Tensor added = encoding_->Bias(q); added.defined()) bias = added;
-  }
-  const at::Tensor y =
-      at::scaled_dot_product_attention(q, k, by_head(qkv[2]), bias, training() ? attention_dropout_ : 0.0);
+  const at::Tensor q = queries == tokens ? qkv[0] : qkv[0].narrow(-3, tokens - queries, queries);
+  const at::Tensor y = Attend(by_head(q), by_head(qkv[1]), by_head(qkv[2]));
   std::vector<int64_t> shape = x.sizes().vec();
   shape[shape.size() - 2] = queries;
   return dropout_.Forward(proj_.Forward(y.transpose(1, 2).reshape(shape)));
+}
+
+std::vector<at::Tensor> Attention::SplitHeads(const at::Tensor& qkv) const {
+  // Views, whose gradients become that of qkv by a single copy.
+  return qkv.unflatten(-1, {3, heads_, qkv.size(-1) / (3 * heads_)}).unbind(-3);
+}
+
+at::Tensor Attention::Attend(at::Tensor q, at::Tensor k, const at::Tensor& v) const {
+  at::Tensor bias = mask_;
+  if (encoding_ != nullptr) {
+    encoding_->Rotate(q, k);
+    const at::Tensor added = encoding_->Bias(q);
+    if (added.defined()) bias = bias.defined() ? bias.add(added) : added;
+  }
+  const double dropout = training() ? attention_dropout_ : 0.0;
+  if (!bias.defined()) return at::scaled_dot_product_attention(q, k, v, {}, dropout);
+
+  // By hand: where a bias wants a gradient, LibTorch's fused kernel on the CPU falls back to passes of its own over the
+  // logits, which take longer. The product adds itself to a copy of the bias, so that neither costs another pass.
+  const int64_t batch = q.size(0), queries = q.size(2), tokens = k.size(2), width = q.size(3);
+  const int64_t period = bias.dim() == 4 ? bias.size(0) : 1;  // windows of an image
+  const auto flat = [&](const at::Tensor& t) { return t.reshape({batch * heads_, t.size(2), width}); };
+  at::Tensor weights = at::_unsafe_view(bias.to(q.scalar_type())
+                                            .expand({batch / period, period, heads_, queries, tokens})
+                                            .clone(at::MemoryFormat::Contiguous),
+                                        {batch * heads_, queries, tokens});
+  weights.baddbmm_(flat(q), flat(k).transpose(1, 2), /*beta=*/1, /*alpha=*/1 / std::sqrt(static_cast<double>(width)));
+  weights = weights.softmax(-1);
+  if (dropout > 0) weights = at::dropout(weights, dropout, /*train=*/true);
+  return weights.bmm(flat(v)).unflatten(0, {batch, heads_});
 }
 
 }  // namespace graticule

@@ -4,11 +4,14 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "nn/layers.h"
 #include "nn/module.h"
+#include "nn/windows.h"
 
 namespace graticule {
 
@@ -16,8 +19,9 @@ struct AttentionOptions {
   int64_t width = 0;
   int64_t heads = 1;  // divides the width
   bool qkv_bias = true;
-  double attention_dropout = 0;   // of the softmax's weights
-  double projection_dropout = 0;  // of what comes out
+  double attention_dropout = 0;                   // of the softmax's weights
+  double projection_dropout = 0;                  // of what comes out
+  std::optional<Windows> windows = std::nullopt;  // attention within each; none: among all tokens
 };
 
 // What a position encoding does inside the attention: it turns queries and keys (RoPE) or adds to the logits (relative
@@ -35,15 +39,23 @@ class AttentionEncoding : public Module {
 class Attention : public Module {
  public:
   explicit Attention(const AttentionOptions& options, std::unique_ptr<AttentionEncoding> encoding = nullptr);
-  // [...,T,D] to [...,T,D]: attention among the T.
-  at::Tensor Forward(const at::Tensor& x) const { return Forward(x, x.size(-2)); }
-  // [...,T,D] to [...,queries,D]: the last `queries` of the T attend to all T. Where not all do, without an encoding.
+  // [...,T,D] to [...,T,D]: attention among the T. With windows maps [B,h,w,D]: among the T of each window.
+  at::Tensor Forward(const at::Tensor& x) const;
+  // [...,T,D] to [...,queries,D]: the last `queries` of the T attend to all T. Where not all do, without an encoding;
+  // not with windows.
   at::Tensor Forward(const at::Tensor& x, int64_t queries) const;
   std::string TypeName() const override { return "Attention"; }
 
  private:
+  // [...,3D] to q, k and v [...,H,d].
+  std::vector<at::Tensor> SplitHeads(const at::Tensor& qkv) const;
+  // softmax(q·kᵀ / √d + biases)·v of q [B,H,Q,d], k and v [B,H,T,d].
+  at::Tensor Attend(at::Tensor q, at::Tensor k, const at::Tensor& v) const;
+
   int64_t heads_;
   double attention_dropout_;
+  std::optional<Windows> windows_;
+  at::Tensor mask_;                        // of the windows, may be undefined
   AttentionEncoding* encoding_ = nullptr;  // may be null
   Linear qkv_;
   Linear proj_;

@@ -59,6 +59,7 @@ const Product* FindProduct(std::string_view name) {
       {"aten::addmm", {1, &MatrixProduct}},
       {"aten::bmm", {0, &MatrixProduct}},
       {"aten::baddbmm", {1, &MatrixProduct}},
+      {"aten::baddbmm_", {1, &MatrixProduct}},
       {"aten::mv", {0, &MatrixProduct}},
       {"aten::addmv", {1, &MatrixProduct}},
       {"aten::dot", {0, &MatrixProduct}},

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "ATen/ops/cat.h"
+#include "ATen/ops/embedding.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/upsample_bicubic2d.h"
 
@@ -40,7 +41,8 @@ RelativePositionBias::RelativePositionBias(Size2d window, int64_t heads, int64_t
       index_(RegisterConstant(Index(window, prefix_tokens))) {}
 
 at::Tensor RelativePositionBias::Bias(const at::Tensor&) const {
-  return table_.index_select(0, index_).view({tokens_, tokens_, -1}).permute({2, 0, 1});
+  // Of the operators that gather rows, this one has the fastest gradient.
+  return at::embedding(table_, index_).view({tokens_, tokens_, -1}).permute({2, 0, 1}).contiguous();
 }
 
 at::Tensor AdaptRelativePositionBias(const at::Tensor& loaded, Size2d window, int64_t heads, int64_t prefix_tokens) {
