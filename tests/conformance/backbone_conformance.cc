@@ -1,5 +1,9 @@
+#include <cmath>
+#include <functional>
+#include <map>
 #include <memory>
 #include <set>
+#include <string>
 #include <vector>
 
 #include "ATen/Context.h"
@@ -7,6 +11,7 @@
 #include "ATen/ops/randn.h"
 #include "backbones/backbone.h"
 #include "c10/core/GradMode.h"
+#include "nn/position_delivery.h"
 #include "tests/conformance/conformance.h"
 
 namespace graticule {
@@ -162,6 +167,115 @@ TEST_P(BackboneConformance, BadConfigsAndSizesAreErrorsNotCrashes) {
     }
   }
   for (const Size2d size : {Size2d{0, 0}, Size2d{1, 1}, Size2d{31, 33}}) Make(size, Contracts()[1]);
+}
+
+// The rows of the MPVG paper's tables and its ablations (Tables 5 and 6, Figure 5), by name, for a model of `depth`
+// layers.
+std::map<std::string, PositionDelivery> Deliveries(int64_t depth) {
+  std::map<std::string, PositionDelivery> deliveries;
+  const auto add = [&](const std::string& name, PositionDelivery::Preset preset, const std::string& changes = "") {
+    PositionDelivery given;
+    given.set_preset(preset);
+    if (preset != PositionDelivery::VIT && preset != PositionDelivery::LAPE) given.set_first_layer(false);
+    PositionDelivery change;
+    ASSERT_TRUE(google::protobuf::TextFormat::ParseFromString(changes, &change)) << changes;
+    given.MergeFrom(change);
+    deliveries[name] = ResolvePositionDelivery(given, PositionDelivery::VIT);
+  };
+  add("default", PositionDelivery::VIT);
+  add("LaPE", PositionDelivery::LAPE);
+  add("PVG", PositionDelivery::PVG);
+  add("MPVG", PositionDelivery::MPVG);
+  for (int64_t k = 1; k < depth; ++k) {
+    add("Table 5: pos_" + std::to_string(k), PositionDelivery::MPVG, "last: " + std::to_string(k));
+  }
+  add("Table 6: layer 0 included", PositionDelivery::MPVG, "first_layer: true");
+  add("Table 6: flat", PositionDelivery::MPVG, "layers: FLAT");
+  add("Table 6: not added to the input", PositionDelivery::MPVG, "add_to_input: false");
+  add("Figure 5: at the last norm only", PositionDelivery::VIT, "last: 0");
+  return deliveries;
+}
+
+// Numbers of size 1 that follow from the name alone, so that models that differ in some parts agree in the others.
+void RandomizeByName(const Module& module) {
+  c10::NoGradGuard no_grad;
+  for (const NamedParameter& parameter : module.Parameters()) {
+    at::manual_seed(std::hash<std::string>()(parameter.name));
+    at::Tensor tensor = parameter.tensor;
+    const bool is_table = tensor.dim() == 1 || tensor.size(0) == 1;
+    tensor.normal_(0, is_table ? 0.3 : 1 / std::sqrt(static_cast<double>(tensor.numel() / tensor.size(0))));
+    if (tensor.dim() == 1 && parameter.name.ends_with("weight")) tensor.add_(1);  // scales of norms
+  }
+}
+
+// The layers' LN' ("pos_norms.L"), and that of the last norm.
+std::set<std::string> DeliveryNorms(const Module& module) {
+  std::set<std::string> norms;
+  for (const NamedParameter& parameter : module.Parameters()) {
+    const std::string norm = parameter.name.substr(0, parameter.name.rfind('.'));
+    if (norm.starts_with("pos_norms.") || norm == "last_pos_norm") norms.insert(norm);
+  }
+  return norms;
+}
+
+TEST_P(BackboneConformance, EveryDeliveryOfThePositionChangesTheTokensAndTrainsItsNorms) {
+  const std::unique_ptr<google::protobuf::Message> config = ExampleMessage(GetParam());
+  // With two layers, FLAT and HIERARCHICAL are the same.
+  if (const auto* depth = config->GetDescriptor()->FindFieldByName("depth")) {
+    config->GetReflection()->SetInt32(config.get(), depth, 3);
+  }
+  google::protobuf::Any packed;
+  packed.PackFrom(*config);
+  const auto make = [&](const TokenContract& contract) {
+    return Registry<Backbone>::Create(packed, {.image_size = size_, .contract = contract});
+  };
+  int deliveries = 0;
+  for (const bool class_token : {false, true}) {
+    const TokenContract lape{.class_token = class_token, .delivery = Deliveries(0).at("LaPE")};
+    int64_t depth = 0;
+    for (const Size2d size : Sizes()) {
+      size_ = size;
+      const auto backbone = make(lape);
+      if (!backbone.ok()) continue;
+      depth = DeliveryNorms(**backbone).size();
+      break;
+    }
+    if (depth == 0) continue;  // it has no such position, or no class token
+    const at::Tensor images = Images(2);
+    std::map<std::string, at::Tensor> tokens;
+    for (const auto& [name, delivery] : Deliveries(depth)) {
+      SCOPED_TRACE(name);
+      ++deliveries;
+      const auto backbone = make({.class_token = class_token, .delivery = delivery});
+      ASSERT_TRUE(backbone.ok()) << backbone.status();
+      std::set<std::string> norms;
+      for (int64_t layer = delivery.first_layer() ? 0 : 1; layer < depth; ++layer) {
+        if (delivery.layers() != PositionDelivery::NONE) norms.insert("pos_norms." + std::to_string(layer));
+      }
+      if (delivery.has_last()) norms.insert("last_pos_norm");
+      EXPECT_EQ(DeliveryNorms(**backbone), norms);
+
+      RandomizeByName(**backbone);
+      (*backbone)->SetTraining(false);
+      const at::Tensor found = (*backbone)->Forward(images).tokens;
+      for (const auto& [other, theirs] : tokens) {
+        EXPECT_GT(found.sub(theirs).abs().max().item<double>(), 1e-3) << "no other than " << other;
+      }
+      tokens[name] = found.detach();
+      at::manual_seed(1);
+      found.mul(at::randn(found.sizes())).sum().backward();
+      for (const NamedParameter& parameter : (*backbone)->Parameters()) {
+        if (!norms.contains(parameter.name.substr(0, parameter.name.rfind('.')))) continue;
+        ASSERT_TRUE(parameter.tensor.grad().defined()) << parameter.name;
+        EXPECT_TRUE(parameter.tensor.grad().isfinite().all().item<bool>()) << parameter.name;
+        EXPECT_GT(parameter.tensor.grad().abs().max().item<double>(), 1e-6) << parameter.name;
+      }
+    }
+    PositionDelivery too_deep = Deliveries(0).at("MPVG");
+    too_deep.set_last(depth);
+    EXPECT_TRUE(IsUserError(make({.class_token = class_token, .delivery = too_deep}).status()));
+  }
+  if (deliveries == 0) GTEST_SKIP() << "has no position to deliver";
 }
 
 INSTANTIATE_TEST_SUITE_P(All, BackboneConformance, testing::ValuesIn(RegisteredPlugins("backbone")), TestName);
