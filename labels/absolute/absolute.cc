@@ -2,10 +2,11 @@
 
 #include <memory>
 
-#include "ATen/ops/arange.h"
 #include "ATen/ops/cross_entropy_loss.h"
 #include "ATen/ops/gelu.h"
 #include "absl/strings/str_cat.h"
+#include "labels/cells.h"
+#include "labels/checks.h"
 #include "plugin/registry.h"
 
 namespace graticule {
@@ -19,9 +20,8 @@ constexpr double kStd = 0.01;
 absl::StatusOr<std::unique_ptr<Objective>> AbsolutePositionalLabelObjective::Create(
     const AbsolutePositionalLabel& config, const ObjectiveContext& context) {
   FieldErrors errors;
-  if (config.hidden_dim() < 0)
-    errors.Add("hidden_dim", absl::StrCat("must not be negative, found ", config.hidden_dim()));
-  if (config.embed_dim() < 0) errors.Add("embed_dim", absl::StrCat("must not be negative, found ", config.embed_dim()));
+  CheckLayerWidth(errors, "hidden_dim", config.hidden_dim());
+  CheckLayerWidth(errors, "embed_dim", config.embed_dim());
   if (context.width % 4 != 0) {
     errors.Add(
         "", absl::StrCat("the head halves the tokens' width twice, so it must be a multiple of 4; the backbone's is ",
@@ -55,11 +55,7 @@ ObjectiveOutput AbsolutePositionalLabelObjective::Forward(const ObjectiveInput& 
   const TokenMap& map = input.tokens;
   const at::Tensor logits = Logits(input).flatten(0, 1).to(at::kFloat);  // [B·N,N]
   const int64_t batch = map.tokens.size(0);
-  const at::Tensor cells =
-      map.kept.defined()
-          ? map.kept
-          : at::arange(map.grid.area(), logits.options().dtype(at::kLong)).expand({batch, map.grid.area()});
-  const at::Tensor labels = cells.reshape({-1});  // [B·N]
+  const at::Tensor labels = CellsOf(map).expand({batch, -1}).reshape({-1});  // [B·N]
 
   ObjectiveOutput output;
   output.loss = at::cross_entropy_loss(logits, labels);
