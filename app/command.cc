@@ -1,15 +1,19 @@
 #include "app/command.h"
 
+#include <filesystem>
 #include <iostream>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "plugin/status.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/checkpoint/weights.h"
 #include "trainer/parts.h"
 
 namespace graticule {
@@ -28,7 +32,10 @@ absl::Status UsageError(std::string_view message) {
 bool IsUsageError(const absl::Status& status) { return status.GetPayload(kUsageError).has_value(); }
 
 void SpecArguments::AddTo(CLI::App& command) {
-  command.add_option("SPEC", path, "The experiment, a textproto file such as configs/quickstart.textproto")->required();
+  command
+      .add_option("SPEC", path,
+                  "The experiment, a textproto file such as configs/quickstart.textproto, or a run directory")
+      ->required();
   command
       .add_option("--set", overrides,
                   "Override a field: --set trainer.epochs=2 --set backbone.depth=6 --set objectives[0].weight=1")
@@ -41,17 +48,22 @@ absl::StatusOr<Spec> SpecArguments::Load() const { return LoadAndCheck(&CheckExp
 absl::StatusOr<Spec> SpecArguments::LoadForModel() const { return LoadAndCheck(&CheckModel); }
 
 absl::StatusOr<Spec> SpecArguments::LoadAndCheck(absl::Status (*check)(const Experiment&)) const {
-  Spec::Partial partial = Spec::LoadPartially(path, overrides);
+  std::error_code error;
+  const std::string file = std::filesystem::is_directory(path, error) ? path + "/experiment.textproto" : path;
+  Spec::Partial partial = Spec::LoadPartially(file, overrides);
   std::vector<std::string> errors = std::move(partial.errors);
   for (const std::string& error : partial.spec.Locate(check(partial.spec.experiment()))) errors.push_back(error);
   if (errors.empty()) return std::move(partial.spec);
   if (errors.size() == 1) return UsageError(absl::StrCat(errors[0], "; nothing was started"));
   for (const std::string& error : errors) std::cerr << error << "\n";
-  return UsageError(absl::StrCat(errors.size(), " mistakes in ", path, "; nothing was started"));
+  return UsageError(absl::StrCat(errors.size(), " mistakes in ", file, "; nothing was started"));
 }
 
 void CheckpointArguments::AddTo(CLI::App& command) {
-  command.add_option("--checkpoint", path, "A run directory, a step folder, or any safetensors file with timm's names")
+  command
+      .add_option(
+          "--checkpoint", path,
+          "A run directory, a step folder, or a safetensors or .pth file with timm's names or the official code's")
       ->required()
       ->type_name("FILE");
   command.add_flag("--ema", ema, "Use the moving average of the weights, where the checkpoint has one");
@@ -59,20 +71,27 @@ void CheckpointArguments::AddTo(CLI::App& command) {
 
 absl::StatusOr<Safetensors> CheckpointArguments::Read() const { return ReadWeights(path, ema); }
 
-absl::Status CheckpointArguments::LoadInto(Task& task, const Safetensors& weights) const {
-  ASSIGN_OR_RETURN(const LoadReport report, LoadModelWeights(weights, task), path);
+absl::Status CheckpointArguments::LoadInto(Task& task, const Safetensors& weights, bool with_objectives) const {
+  ASSIGN_OR_RETURN(const LoadReport report, LoadWeights(weights, task), path);
   if (!report.reinitialised.empty()) {
     return absl::FailedPreconditionError(absl::StrCat(
         path, ": the checkpoint has other classes than this experiment, or none: ", FirstFew(report.reinitialised),
         " would be random"));
   }
+  if (with_objectives && !report.fresh_objectives.empty()) {
+    return absl::FailedPreconditionError(absl::StrCat(path, ": the checkpoint has no weights that fit the objectives: ",
+                                                      FirstFew(report.fresh_objectives), " would be random"));
+  }
   std::cerr << path << ": " << report.ToString() << "\n";
   return absl::OkStatus();
 }
 
-absl::Status CheckpointArguments::LoadObjectivesInto(Task& task) const {
-  ASSIGN_OR_RETURN(const Safetensors weights, ReadObjectiveWeights(path));
-  return Annotate(LoadObjectiveWeights(weights, task), path);
+std::vector<std::string> ClassNames(const Experiment& experiment, const Safetensors& weights) {
+  if (const auto saved = weights.metadata.find(kClassNamesKey); saved != weights.metadata.end()) {
+    return absl::StrSplit(saved->second, '\n');
+  }
+  const auto data = BuildData(experiment);
+  return data.ok() ? data->train->class_names() : std::vector<std::string>();
 }
 
 }  // namespace graticule

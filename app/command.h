@@ -36,10 +36,12 @@ void AddShow(CLI::App& app, Action& action);
 void AddList(CLI::App& app, Action& action);
 void AddCheck(CLI::App& app, Action& action);
 void AddBench(CLI::App& app, Action& action);
+void AddImport(CLI::App& app, Action& action);
+void AddExport(CLI::App& app, Action& action);
 
 // The arguments that name a spec: SPEC and --set path=value.
 struct SpecArguments {
-  std::string path;
+  std::string path;  // a run directory stands for the spec in it
   std::vector<std::string> overrides;
 
   void AddTo(CLI::App& command);
@@ -59,12 +61,14 @@ struct CheckpointArguments {
 
   void AddTo(CLI::App& command);
   absl::StatusOr<Safetensors> Read() const;
-  // Copies what Read returned into the task's model and says on standard error what became of each tensor. An error
-  // where a weight would be left as it was at random.
-  absl::Status LoadInto(Task& task, const Safetensors& weights) const;
-  // Reads and copies the weights of the task's objectives.
-  absl::Status LoadObjectivesInto(Task& task) const;
+  // Copies what Read returned into the task and says on standard error what became of each tensor. An error where a
+  // weight of the model, or of an objective where `with_objectives` says so, would be left as it was at random.
+  absl::Status LoadInto(Task& task, const Safetensors& weights, bool with_objectives = false) const;
 };
+
+// The classes of a model that has these weights: the checkpoint's, where it was trained here, else the data set's,
+// where there is one.
+std::vector<std::string> ClassNames(const Experiment& experiment, const Safetensors& weights);
 
 }  // namespace graticule
 

@@ -60,6 +60,8 @@ int main(int argc, char** argv) {
   graticule::AddList(app, action);
   graticule::AddCheck(app, action);
   graticule::AddBench(app, action);
+  graticule::AddImport(app, action);
+  graticule::AddExport(app, action);
   // After the subcommands, which would inherit it.
   app.footer(
       "First steps:\n"

@@ -16,14 +16,12 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
-#include "absl/strings/str_split.h"
 #include "app/command.h"
 #include "c10/core/GradMode.h"
 #include "data/decode/decode.h"
 #include "plugin/file.h"
 #include "plugin/logging.h"
 #include "plugin/status.h"
-#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/device.h"
 #include "trainer/parts.h"
 
@@ -96,15 +94,6 @@ absl::StatusOr<at::Tensor> ReadImage(const std::string& path, const DataParts& d
   }
   const at::Tensor pixels = at::from_blob(image.pixels.data(), {1, image.height, image.width, 3}, at::kByte);
   return normalize(pixels.permute({0, 3, 1, 2}));
-}
-
-// From the checkpoint, where it was trained here, else from the data set, where there is one.
-std::vector<std::string> ClassNames(const Experiment& experiment, const Safetensors& weights) {
-  if (const auto saved = weights.metadata.find(kClassNamesKey); saved != weights.metadata.end()) {
-    return absl::StrSplit(saved->second, '\n');
-  }
-  const auto data = BuildData(experiment);
-  return data.ok() ? data->train->class_names() : std::vector<std::string>();
 }
 
 absl::Status PredictImages(const std::vector<std::string>& files, int top_k, const Experiment& experiment,
@@ -190,8 +179,7 @@ absl::Status Predict(const Arguments& arguments) {
   Model model{.precision = experiment.trainer().precision()};
   ASSIGN_OR_RETURN(model.device, ChooseDevice(experiment.trainer()));
   ASSIGN_OR_RETURN(model.task, BuildTask(experiment, class_names));
-  RETURN_IF_ERROR(arguments.checkpoint.LoadInto(*model.task, weights));
-  if (arguments.objectives) RETURN_IF_ERROR(arguments.checkpoint.LoadObjectivesInto(*model.task));
+  RETURN_IF_ERROR(arguments.checkpoint.LoadInto(*model.task, weights, arguments.objectives));
   model.task->To(model.device);
   model.task->SetTraining(false);
 

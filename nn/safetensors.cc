@@ -15,6 +15,7 @@
 #include "ATen/ops/empty.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "c10/core/GradMode.h"
 #include "nlohmann/json.hpp"
 #include "plugin/file.h"
 #include "plugin/logging.h"
@@ -217,6 +218,32 @@ std::string SerializeSafetensors(const Safetensors& contents) {
     bytes.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
   }
   return bytes;
+}
+
+absl::Status CopyByName(const Safetensors& from, const Safetensors& into) {
+  std::map<std::string, at::Tensor> given(from.tensors.begin(), from.tensors.end());
+  std::vector<std::string> problems;
+  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // into the first, of the second
+  for (const auto& [name, own] : into.tensors) {
+    const auto found = given.find(name);
+    if (found == given.end()) {
+      problems.push_back(absl::StrCat(name, " is missing"));
+      continue;
+    }
+    const at::Tensor loaded = found->second;
+    given.erase(found);
+    if (loaded.sizes() == own.sizes()) {
+      copies.emplace_back(own, loaded);
+    } else {
+      problems.push_back(absl::StrCat(name, " has shape [", absl::StrJoin(loaded.sizes(), ","), "] instead of [",
+                                      absl::StrJoin(own.sizes(), ","), "]"));
+    }
+  }
+  for (const auto& [name, tensor] : given) problems.push_back(absl::StrCat(name, " has no counterpart"));
+  if (!problems.empty()) return absl::FailedPreconditionError(FirstFew(problems));
+  c10::NoGradGuard no_grad;
+  for (auto& [own, loaded] : copies) own.copy_(loaded);
+  return absl::OkStatus();
 }
 
 absl::Status WriteSafetensors(const std::string& path, const Safetensors& contents) {

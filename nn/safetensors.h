@@ -24,6 +24,10 @@ struct Safetensors {
   at::Tensor Find(std::string_view name) const;
 };
 
+// Copies the tensors of `from` into those of `into`, each into that of its name, and whatever its type; all of them or
+// none. FailedPrecondition names those that are missing, of another shape or of a name that `into` lacks.
+absl::Status CopyByName(const Safetensors& from, const Safetensors& into);
+
 // The bytes of a file. Tensors are made contiguous on the CPU; the data starts at a multiple of 64 bytes, each tensor
 // at a multiple of its element size. Types: float 64, 32, 16, bfloat16, int 64, 32, 16, 8, uint8, bool; names differ.
 std::string SerializeSafetensors(const Safetensors& contents);

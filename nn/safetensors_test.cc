@@ -10,6 +10,8 @@
 
 #include "ATen/ops/arange.h"
 #include "ATen/ops/equal.h"
+#include "ATen/ops/full.h"
+#include "ATen/ops/ones.h"
 #include "ATen/ops/scalar_tensor.h"
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
@@ -230,6 +232,21 @@ TEST(SafetensorsTest, SurvivesAnyFlippedByteAndAnyCut) {
     const auto parsed = ParseSafetensors(flipped);
     EXPECT_TRUE(parsed.ok() || !parsed.status().message().empty());
   }
+}
+
+TEST(CopyByNameTest, CopiesAllOrNone) {
+  const Safetensors into{.tensors = {{"a", at::zeros({2})}, {"b", at::zeros({3}, at::kLong)}}};
+  Safetensors from{.tensors = {{"b", at::full({3}, 2)}, {"a", at::ones({2}, at::kDouble)}}};
+  ASSERT_TRUE(CopyByName(from, into).ok());
+  EXPECT_TRUE(at::equal(into.Find("a"), at::ones({2})));
+  EXPECT_TRUE(at::equal(into.Find("b"), at::full({3}, 2, at::kLong)));
+
+  from.tensors = {{"a", at::zeros({2})}, {"b", at::zeros({4})}, {"c", at::zeros({1})}};
+  const absl::Status status = CopyByName(from, into);
+  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_EQ(status.message(), "b has shape [4] instead of [3], c has no counterpart");
+  EXPECT_EQ(CopyByName({}, into).message(), "a is missing, b is missing");
+  EXPECT_TRUE(at::equal(into.Find("a"), at::ones({2})));
 }
 
 }  // namespace

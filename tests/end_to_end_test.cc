@@ -287,7 +287,7 @@ TEST_F(EndToEndTest, PredictGivesWhatTheTrainedObjectivesSay) {
   };
   const ProgramResult renamed = with({"--set", "objectives[0].name=position"});
   EXPECT_EQ(renamed.exit_code, 1);
-  EXPECT_THAT(renamed.LastError(), HasSubstr("none of the objective 'position' is there"));
+  EXPECT_THAT(renamed.LastError(), HasSubstr("no weights that fit the objectives: position would be random"));
 
   const std::string other = folder_ + "/without.textproto";
   std::string spec = TinySpec();
@@ -334,7 +334,7 @@ TEST_F(EndToEndTest, BenchPrintsJson) {
 }
 
 TEST_F(EndToEndTest, HelpIsThere) {
-  for (const char* command : {"train", "eval", "predict", "show", "list", "check", "bench"}) {
+  for (const char* command : {"train", "eval", "predict", "show", "list", "check", "bench", "import", "export"}) {
     const ProgramResult result = RunProgram({command, "--help"});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_THAT(result.out, HasSubstr("--help")) << command;

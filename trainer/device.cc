@@ -55,15 +55,19 @@ AutocastScope::~AutocastScope() {
   at::autocast::set_autocast_enabled(device_, previous_enabled_);
 }
 
+ChannelStatistics StatisticsOf(const Data& data) {
+  ChannelStatistics statistics{.mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}};
+  if (data.mean_size() == 3) std::copy(data.mean().begin(), data.mean().end(), statistics.mean.begin());
+  if (data.std_size() == 3) std::copy(data.std().begin(), data.std().end(), statistics.std.begin());
+  return statistics;
+}
+
 Normalizer::Normalizer(const Data& data, c10::Device device) : device_(device) {
-  constexpr float kImageNetMean[3] = {0.485f, 0.456f, 0.406f};
-  constexpr float kImageNetStd[3] = {0.229f, 0.224f, 0.225f};
+  const ChannelStatistics statistics = StatisticsOf(data);
   std::vector<float> scale(3), shift(3);
   for (int c = 0; c < 3; ++c) {
-    const float mean = data.mean_size() == 3 ? data.mean(c) : kImageNetMean[c];
-    const float std = data.std_size() == 3 ? data.std(c) : kImageNetStd[c];
-    scale[c] = 1 / (255 * std);
-    shift[c] = -mean / std;
+    scale[c] = 1 / (255 * statistics.std[c]);
+    shift[c] = -statistics.mean[c] / statistics.std[c];
   }
   scale_ = at::tensor(scale).view({1, 3, 1, 1}).to(device);
   shift_ = at::tensor(shift).view({1, 3, 1, 1}).to(device);

@@ -2,6 +2,7 @@
 #ifndef GRATICULE_TRAINER_DEVICE_H_
 #define GRATICULE_TRAINER_DEVICE_H_
 
+#include <array>
 #include <cstdint>
 #include <initializer_list>
 
@@ -39,6 +40,13 @@ class AutocastScope {
   bool previous_enabled_ = false;
   at::ScalarType previous_dtype_ = at::kFloat;
 };
+
+// By which the images' channels R, G, B are normalised, on a scale of 0 to 1: the data's, or ImageNet's where those
+// don't say.
+struct ChannelStatistics {
+  std::array<float, 3> mean, std;
+};
+ChannelStatistics StatisticsOf(const Data& data);
 
 // Makes a loader's batch what a model reads: on the device, float, (x/255 - mean) / std a channel.
 class Normalizer {

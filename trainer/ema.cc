@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "ATen/ops/_foreach_lerp.h"
-#include "absl/strings/str_cat.h"
 #include "c10/core/GradMode.h"
+#include "plugin/status.h"
 
 namespace graticule {
 
@@ -49,19 +49,7 @@ Safetensors Ema::State() const {
 }
 
 absl::Status Ema::LoadState(const Safetensors& state) {
-  const auto load = [&](const std::vector<std::string>& names, std::vector<at::Tensor>& into) {
-    for (size_t i = 0; i < names.size(); ++i) {
-      const at::Tensor tensor = state.Find(names[i]);
-      if (!tensor.defined() || tensor.sizes() != into[i].sizes()) {
-        return absl::FailedPreconditionError(
-            absl::StrCat("the moving average of ", names[i], " is missing or has another shape"));
-      }
-      into[i].copy_(tensor);
-    }
-    return absl::OkStatus();
-  };
-  const absl::Status loaded = load(names_, averages_);
-  return loaded.ok() ? load(buffer_names_, buffer_copies_) : loaded;
+  return Annotate(CopyByName(state, State()), "the moving average is of another model");
 }
 
 }  // namespace graticule

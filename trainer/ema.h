@@ -19,7 +19,7 @@ class Ema {
   void Update();
   // Exchanges the model's weights and the averages, in place; once more exchanges them back.
   void Swap();
-  // Under the model's names.
+  // Under the model's names. The tensors share storage with the averages.
   Safetensors State() const;
   absl::Status LoadState(const Safetensors& state);
 

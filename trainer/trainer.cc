@@ -27,6 +27,7 @@
 #include "plugin/version.h"
 #include "torch/headeronly/version.h"
 #include "trainer/checkpoint/checkpoint.h"
+#include "trainer/checkpoint/weights.h"
 #include "trainer/device.h"
 #include "trainer/ema.h"
 #include "trainer/evaluate.h"
@@ -125,10 +126,10 @@ class Training {
     ASSIGN_OR_RETURN(std::optional<Checkpoint> checkpoint,
                      LoadNewestCheckpoint(options_.output, [&](const std::string& text) { log_->Line(text); }));
     if (checkpoint.has_value()) {
-      RETURN_IF_ERROR(LoadModelWeights(checkpoint->model, *task_).status(), "resume");
+      RETURN_IF_ERROR(CopyByName(checkpoint->model, ModelTensors(*task_)), "resume: the model");
     } else if (!config_.initial_checkpoint().empty()) {
       ASSIGN_OR_RETURN(const Safetensors weights, ReadWeights(config_.initial_checkpoint(), /*ema=*/true));
-      ASSIGN_OR_RETURN(const LoadReport report, LoadModelWeights(weights, *task_), config_.initial_checkpoint());
+      ASSIGN_OR_RETURN(const LoadReport report, LoadWeights(weights, *task_), config_.initial_checkpoint());
       log_->Line(absl::StrCat("start from ", config_.initial_checkpoint(), ": ", report.ToString()));
     }
     // After the weights, so that a fresh average starts at them.
@@ -139,7 +140,7 @@ class Training {
       state_.set_seed(config_.seed());
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(LoadObjectiveWeights(checkpoint->objectives, *task_), "resume");
+    RETURN_IF_ERROR(CopyByName(checkpoint->objectives, ObjectiveTensors(*task_)), "resume: the objectives");
     RETURN_IF_ERROR(optimizer_->LoadState(checkpoint->optimizer), "resume");
     // There is none where the average was asked for only since.
     if (ema_ != nullptr && !checkpoint->ema.tensors.empty()) {
@@ -339,18 +340,9 @@ class Training {
     state_.set_graticule_version(kVersion);
     state_.set_torch_version(TORCH_VERSION);
     checkpoint.state = state_;
+    checkpoint.model = ModelTensors(*task_);
     checkpoint.model.metadata[kClassNamesKey] = absl::StrJoin(data_.train->class_names(), "\n");
-    for (const NamedParameter& parameter : task_->ModelParameters()) {
-      checkpoint.model.tensors.emplace_back(parameter.name, parameter.tensor.detach());
-    }
-    for (const NamedBuffer& buffer : task_->ModelBuffers()) {
-      checkpoint.model.tensors.emplace_back(buffer.name, buffer.tensor);
-    }
-    for (const auto& [name, parameters] : task_->ObjectiveParameters()) {
-      for (const NamedParameter& parameter : parameters) {
-        checkpoint.objectives.tensors.emplace_back(absl::StrCat(name, ".", parameter.name), parameter.tensor.detach());
-      }
-    }
+    checkpoint.objectives = ObjectiveTensors(*task_);
     if (ema_ != nullptr) checkpoint.ema = ema_->State();
     checkpoint.optimizer = optimizer_->State();
     RETURN_IF_ERROR(SaveCheckpoint(options_.output, checkpoint));

@@ -2,6 +2,8 @@
 #ifndef GRATICULE_DATA_TRANSFORMS_TRANSFORM_H_
 #define GRATICULE_DATA_TRANSFORMS_TRANSFORM_H_
 
+#include <string>
+
 #include "data/image.h"
 #include "data/random.h"
 #include "nn/token_map.h"
@@ -12,6 +14,12 @@ struct TransformContext {
   Size2d image_size;  // that the model wants; the default size of crops and resizes
 };
 
+// How images come to a model in evaluation, in the numbers by which timm describes it.
+struct Preprocessing {
+  double crop_pct = 1;  // the share of a resized image's sides that the crop after it keeps
+  std::string interpolation = "bicubic";
+};
+
 class Transform {
  public:
   static constexpr char kKind[] = "transform";
@@ -20,6 +28,8 @@ class Transform {
 
   // In place; called from many threads at once. All randomness comes from `draws`.
   virtual void Apply(Image& image, Draws& draws) const = 0;
+  // Enters itself into such a description, where it has a place there.
+  virtual void Describe(Preprocessing& preprocessing) const {}
 };
 
 }  // namespace graticule

@@ -9,9 +9,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
-#include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -23,7 +21,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "c10/core/GradMode.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
 #include "nn/weights_file.h"
@@ -229,7 +226,13 @@ absl::StatusOr<Safetensors> ReadFolderWeights(const std::string& folder, bool em
   const Manifest::File* file = ema ? FindFile(manifest, kEma) : nullptr;
   if (file == nullptr) file = FindFile(manifest, kModel);
   ASSIGN_OR_RETURN(const std::string bytes, ReadVerified(folder, *file));
-  return ParseSafetensors(bytes);
+  ASSIGN_OR_RETURN(Safetensors weights, ParseSafetensors(bytes));
+  if (const Manifest::File* objectives = FindFile(manifest, kObjectives); objectives != nullptr) {
+    ASSIGN_OR_RETURN(const std::string more_bytes, ReadVerified(folder, *objectives));
+    ASSIGN_OR_RETURN(const Safetensors more, ParseSafetensors(more_bytes));
+    for (const auto& [name, tensor] : more.tensors) weights.tensors.emplace_back(kObjectivesPrefix + name, tensor);
+  }
+  return weights;
 }
 
 absl::StatusOr<Safetensors> ReadFileWeights(const std::string& path, bool ema) {
@@ -243,8 +246,6 @@ absl::StatusOr<Safetensors> ReadFileWeights(const std::string& path, bool ema) {
   }
   return ReadWeightsFile(path, ema);
 }
-
-std::string ShapeText(const at::Tensor& tensor) { return absl::StrCat("[", absl::StrJoin(tensor.sizes(), ","), "]"); }
 
 }  // namespace
 
@@ -336,120 +337,11 @@ absl::StatusOr<Safetensors> ReadWeights(const std::string& path, bool ema) {
                      "': expected a run directory, a step folder, or a file of safetensors or torch.save"));
   }
   if (!fs::is_directory(status)) return ReadFileWeights(path, ema);
+  // As `graticule export` leaves it.
+  const std::string exported = path + "/" + kModel;
+  if (!Exists(path + "/" + kManifest) && Exists(exported)) return ReadFileWeights(exported, ema);
   ASSIGN_OR_RETURN(const std::string folder, FindStepFolder(path));
   return ReadFolderWeights(folder, ema);
-}
-
-absl::StatusOr<Safetensors> ReadObjectiveWeights(const std::string& path) {
-  std::error_code error;
-  if (!fs::is_directory(path, error)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("'", path, "' has no weights of objectives; a run directory or a step folder has them"));
-  }
-  ASSIGN_OR_RETURN(const std::string folder, FindStepFolder(path));
-  ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(folder));
-  const Manifest::File* file = FindFile(manifest, kObjectives);
-  if (file == nullptr) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("'", folder, "' has no weights of objectives: it was trained without any"));
-  }
-  ASSIGN_OR_RETURN(const std::string bytes, ReadVerified(folder, *file));
-  return ParseSafetensors(bytes);
-}
-
-std::string LoadReport::ToString() const {
-  std::string text = absl::StrCat(loaded.size(), " tensors loaded");
-  if (!adapted.empty()) absl::StrAppend(&text, "; adapted to this model's size: ", FirstFew(adapted));
-  if (!reinitialised.empty()) {
-    absl::StrAppend(&text, "; left fresh, as the checkpoint has other classes: ", FirstFew(reinitialised));
-  }
-  if (!ignored.empty()) absl::StrAppend(&text, "; ignored, as the model has none of this name: ", FirstFew(ignored));
-  return text;
-}
-
-absl::StatusOr<LoadReport> LoadModelWeights(const Safetensors& weights, Task& task) {
-  c10::NoGradGuard no_grad;
-  std::vector<std::pair<std::string, at::Tensor>> model;
-  for (const NamedParameter& parameter : task.ModelParameters()) model.emplace_back(parameter.name, parameter.tensor);
-  for (const NamedBuffer& buffer : task.ModelBuffers()) model.emplace_back(buffer.name, buffer.tensor);
-  std::map<std::string, at::Tensor> given(weights.tensors.begin(), weights.tensors.end());
-
-  const std::vector<std::string> classifier_names = task.ClassifierNames();
-  const std::set<std::string> classifier(classifier_names.begin(), classifier_names.end());
-  const bool fresh_classifier = std::any_of(model.begin(), model.end(), [&](const auto& entry) {
-    const auto found = given.find(entry.first);
-    return classifier.count(entry.first) > 0 && (found == given.end() || found->second.sizes() != entry.second.sizes());
-  });
-
-  LoadReport report;
-  std::vector<std::string> missing, misshapen;
-  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // into the first, of the second
-  for (const auto& [name, own] : model) {
-    const auto found = given.find(name);
-    const at::Tensor loaded = found == given.end() ? at::Tensor() : found->second;
-    if (found != given.end()) given.erase(found);
-    if (fresh_classifier && classifier.count(name) > 0) {
-      report.reinitialised.push_back(name);
-    } else if (!loaded.defined()) {
-      missing.push_back(name);
-    } else if (loaded.sizes() == own.sizes()) {
-      copies.emplace_back(own, loaded);
-      report.loaded.push_back(name);
-    } else if (const at::Tensor adapted = task.Adapt(name, loaded); adapted.defined()) {
-      CHECK_EQ(adapted.sizes(), own.sizes()) << name;
-      copies.emplace_back(own, adapted);
-      report.adapted.push_back(name);
-    } else {
-      misshapen.push_back(absl::StrCat(name, " is ", ShapeText(loaded), " instead of ", ShapeText(own)));
-    }
-  }
-  for (const auto& [name, tensor] : given) report.ignored.push_back(name);
-
-  if (!missing.empty() || !misshapen.empty()) {
-    std::vector<std::string> problems;
-    if (!misshapen.empty()) {
-      problems.push_back(absl::StrCat("the shapes of ", misshapen.size(), " tensors differ: ", FirstFew(misshapen)));
-    }
-    if (!missing.empty()) problems.push_back(absl::StrCat(missing.size(), " tensors are missing: ", FirstFew(missing)));
-    if (!report.ignored.empty()) {
-      problems.push_back(absl::StrCat("it has others: ", FirstFew(report.ignored)));
-    }
-    return absl::FailedPreconditionError(
-        absl::StrCat("a checkpoint of another model: ", absl::StrJoin(problems, "; ")));
-  }
-  for (auto& [own, loaded] : copies) own.copy_(loaded);
-  return report;
-}
-
-absl::Status LoadObjectiveWeights(const Safetensors& weights, Task& task) {
-  c10::NoGradGuard no_grad;
-  std::vector<std::string> problems;
-  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // into the first, of the second
-  for (const auto& [name, parameters] : task.ObjectiveParameters()) {
-    std::vector<std::string> missing;
-    for (const NamedParameter& parameter : parameters) {
-      const std::string full_name = absl::StrCat(name, ".", parameter.name);
-      const at::Tensor loaded = weights.Find(full_name);
-      if (!loaded.defined()) {
-        missing.push_back(full_name);
-      } else if (loaded.sizes() != parameter.tensor.sizes()) {
-        problems.push_back(
-            absl::StrCat(full_name, " is ", ShapeText(loaded), " instead of ", ShapeText(parameter.tensor)));
-      } else {
-        copies.emplace_back(parameter.tensor, loaded);
-      }
-    }
-    if (missing.empty()) continue;
-    problems.push_back(missing.size() == parameters.size()
-                           ? absl::StrCat("none of the objective '", name, "' is there")
-                           : absl::StrCat(FirstFew(missing), " of the objective '", name, "' are missing"));
-  }
-  if (!problems.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("a checkpoint of other objectives: ", absl::StrJoin(problems, "; ")));
-  }
-  for (auto& [own, loaded] : copies) own.copy_(loaded);
-  return absl::OkStatus();
 }
 
 }  // namespace graticule

@@ -6,13 +6,10 @@
 #include <functional>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "nn/module.h"
 #include "nn/safetensors.h"
-#include "tasks/task.h"
 #include "trainer/checkpoint/state.pb.h"
 
 namespace graticule {
@@ -47,29 +44,13 @@ absl::StatusOr<std::optional<Checkpoint>> LoadNewestCheckpoint(const std::string
 // left behind.
 absl::Status PruneCheckpoints(const std::string& run_directory, int keep, std::optional<int64_t> best);
 
-// Weights for a model: of a run directory (its last checkpoint), a step folder, or a file (nn/weights_file.h). EMA
-// weights where the folder or file has some and `ema` says so. What lies in a step folder is verified by its manifest.
+// In front of the objectives' weights where they are among those of a model: objectives.apl.fc1.weight.
+inline constexpr char kObjectivesPrefix[] = "objectives.";
+
+// Weights for a task: of a run directory (its last checkpoint), a step folder, a folder that has a model.safetensors,
+// or a file (nn/weights_file.h). EMA weights where the folder or file has some and `ema` says so; the objectives' too,
+// where a run or step has them. What lies in a step folder is verified by its manifest.
 absl::StatusOr<Safetensors> ReadWeights(const std::string& path, bool ema);
-
-// The objectives' weights (NAME.parameter) of a run directory (its last checkpoint) or a step folder. FailedPrecondition
-// where it has none.
-absl::StatusOr<Safetensors> ReadObjectiveWeights(const std::string& path);
-
-// What became of each tensor when weights were loaded into a model.
-struct LoadReport {
-  std::vector<std::string> loaded, adapted, reinitialised, ignored;
-  std::string ToString() const;  // one line
-};
-
-// Copies `weights` into the task's model, by name. Position tables of another grid are adapted; a classifier of another
-// number of classes, or none, stays fresh; names that the model lacks are ignored, all said in the report.
-// FailedPrecondition if tensors are missing or their shapes differ otherwise, naming them and both shapes: a checkpoint
-// of another model.
-absl::StatusOr<LoadReport> LoadModelWeights(const Safetensors& weights, Task& task);
-
-// Copies `weights`, NAME.parameter, into the task's objectives. FailedPrecondition if tensors are missing or their
-// shapes differ, naming them.
-absl::Status LoadObjectiveWeights(const Safetensors& weights, Task& task);
 
 }  // namespace graticule
 

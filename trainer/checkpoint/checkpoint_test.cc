@@ -9,8 +9,6 @@
 #include <csignal>
 #include <cstdint>
 #include <filesystem>
-#include <map>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,7 +16,6 @@
 
 #include "ATen/ops/equal.h"
 #include "ATen/ops/full.h"
-#include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
@@ -368,153 +365,24 @@ TEST_F(CheckpointTest, WeightsThatCannotBeReadSayWhy) {
   EXPECT_THAT(error(run_ + "/cut.pth"), AllOf(HasSubstr("cut.pth'"), HasSubstr("damaged or truncated zip")));
 }
 
-// A model of three tensors whose positions adapt to another number of rows.
-class FakeTask : public Task {
- public:
-  explicit FakeTask(int64_t width = 4, int64_t positions = 3, int64_t classes = 10) {
-    weight_ = RegisterParameter("blocks.0.weight", at::zeros({width, width}));
-    position_ = RegisterParameter("pos_embed", at::zeros({1, positions, width}), {.decay = false});
-    head_weight_ = RegisterParameter("head.weight", at::zeros({classes, width}));
-    head_bias_ = RegisterParameter("head.bias", at::zeros({classes}));
-    mean_ = RegisterBuffer("norm.running_mean", at::zeros({width}));
-    objective_ = RegisterParameter("apl.head.weight", at::zeros({5}));
-  }
-
-  TaskOutput Train(const Batch&, double) override { return {}; }
-  void Evaluate(const Batch&, Metrics&) override {}
-  std::string HeadlineMetric() const override { return "top1"; }
-  std::map<std::string, at::Tensor> Predict(const at::Tensor&, const PredictOptions&) override { return {}; }
-  std::vector<NamedParameter> ModelParameters() const override {
-    std::vector<NamedParameter> parameters = Parameters();
-    parameters.pop_back();
-    return parameters;
-  }
-  std::vector<NamedBuffer> ModelBuffers() const override { return Buffers(); }
-  std::map<std::string, std::vector<NamedParameter>> ObjectiveParameters() const override {
-    return {{"apl", {{"head.weight", objective_, true, true}}}};
-  }
-  at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const override {
-    if (name != "pos_embed" || loaded.dim() != 3 || loaded.size(2) != position_.size(2)) return at::Tensor();
-    return loaded.mean(1, true).expand_as(position_);
-  }
-  std::vector<std::string> ClassifierNames() const override { return {"head.weight", "head.bias"}; }
-
-  Safetensors Weights() const {
-    Safetensors weights;
-    for (const NamedParameter& parameter : ModelParameters())
-      weights.tensors.emplace_back(parameter.name, parameter.tensor);
-    for (const NamedBuffer& buffer : Buffers()) weights.tensors.emplace_back(buffer.name, buffer.tensor);
-    return weights;
-  }
-  void Fill(float value) {
-    for (auto& [name, tensor] : Weights().tensors) tensor.detach().fill_(value);
-  }
-
- private:
-  at::Tensor weight_, position_, head_weight_, head_bias_, mean_, objective_;
-};
-
-float First(const FakeTask& task, const std::string& name) {
-  return task.Weights().Find(name).flatten()[0].item<float>();
-}
-
-TEST(LoadModelWeightsTest, CopiesByName) {
-  FakeTask source, target;
-  source.Fill(3);
-  Safetensors weights = source.Weights();
-  std::swap(weights.tensors.front(), weights.tensors.back());
-  weights.tensors.emplace_back("extra", at::zeros({2}));
-  for (auto& [name, tensor] : weights.tensors) tensor = tensor.detach().to(at::kBFloat16);
-  const auto report = LoadModelWeights(weights, target);
-  ASSERT_TRUE(report.ok()) << report.status();
-  for (const auto& [name, tensor] : target.Weights().tensors) EXPECT_EQ(First(target, name), 3) << name;
-  EXPECT_EQ(target.Weights().Find("pos_embed").scalar_type(), at::kFloat);
-  EXPECT_EQ(report->loaded.size(), 5);
-  EXPECT_THAT(report->ignored, ElementsAre("extra"));
-  EXPECT_EQ(report->ToString(), "5 tensors loaded; ignored, as the model has none of this name: extra");
-}
-
-TEST(LoadModelWeightsTest, PositionsAreAdapted) {
-  FakeTask source(4, 6), target(4, 3);
-  source.Fill(2);
-  const auto report = LoadModelWeights(source.Weights(), target);
-  ASSERT_TRUE(report.ok()) << report.status();
-  EXPECT_THAT(report->adapted, ElementsAre("pos_embed"));
-  EXPECT_EQ(First(target, "pos_embed"), 2);
-  EXPECT_THAT(report->ToString(), HasSubstr("adapted to this model's size: pos_embed"));
-}
-
-TEST(LoadModelWeightsTest, ClassifierOfOtherClassesStaysFresh) {
-  FakeTask source(4, 3, 1000), target(4, 3, 10);
-  source.Fill(2);
-  const auto report = LoadModelWeights(source.Weights(), target);
-  ASSERT_TRUE(report.ok()) << report.status();
-  EXPECT_THAT(report->reinitialised, ElementsAre("head.weight", "head.bias"));
-  EXPECT_THAT(report->ignored, IsEmpty());
-  EXPECT_EQ(First(target, "head.weight"), 0);
-  EXPECT_EQ(First(target, "blocks.0.weight"), 2);
-  EXPECT_THAT(report->ToString(), HasSubstr("left fresh"));
-
-  Safetensors headless = source.Weights();
-  std::erase_if(headless.tensors, [](const auto& entry) { return entry.first.starts_with("head."); });
-  EXPECT_THAT(LoadModelWeights(headless, target)->reinitialised, ElementsAre("head.weight", "head.bias"));
-}
-
-TEST(LoadModelWeightsTest, AnotherModelIsRefusedUnchanged) {
-  FakeTask source(8), target(4);
-  source.Fill(2);
-  Safetensors weights = source.Weights();
-  std::erase_if(weights.tensors, [](const auto& entry) { return entry.first == "norm.running_mean"; });
-  weights.tensors.emplace_back("layers.0.weight", at::zeros({1}));
-  const absl::Status status = LoadModelWeights(weights, target).status();
-  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_THAT(std::string(status.message()),
-              AllOf(HasSubstr("another model"), HasSubstr("the shapes of 2 tensors differ"),
-                    HasSubstr("blocks.0.weight is [8,8] instead of [4,4]"),
-                    HasSubstr("pos_embed is [1,3,8] instead of [1,3,4]"),
-                    HasSubstr("1 tensors are missing: norm.running_mean"), HasSubstr("layers.0.weight")));
-  for (const auto& [name, tensor] : target.Weights().tensors) EXPECT_EQ(First(target, name), 0) << name;
-}
-
-TEST(LoadModelWeightsTest, LongListsAreCut) {
-  Safetensors weights;
-  for (int i = 0; i < 9; ++i) weights.tensors.emplace_back(absl::StrCat("x", i), at::zeros({1}));
-  FakeTask target;
-  EXPECT_THAT(std::string(LoadModelWeights(weights, target).status().message()),
-              AllOf(HasSubstr("3 tensors are missing"), HasSubstr("it has others: x0, x1, x2 and 6 more")));
-}
-
-float FirstOfObjective(const Task& task) {
-  return task.ObjectiveParameters().at("apl")[0].tensor.flatten()[0].item<float>();
-}
-
-TEST_F(CheckpointTest, WeightsOfObjectivesAreThoseOfTheLastCheckpointOrOfAFolder) {
+TEST_F(CheckpointTest, WeightsOfObjectivesComeWithThoseOfTheModel) {
   for (const int64_t step : {3, 4}) ASSERT_TRUE(SaveCheckpoint(run_, NewCheckpoint(step, 5)).ok());
   for (const auto& [path, expected] : {std::pair(run_, 4.25), std::pair(Folder("step-000003"), 3.25)}) {
-    const auto weights = ReadObjectiveWeights(path);
+    const auto weights = ReadWeights(path, true);
     ASSERT_TRUE(weights.ok()) << weights.status();
-    FakeTask task;
-    EXPECT_TRUE(LoadObjectiveWeights(*weights, task).ok());
-    EXPECT_EQ(FirstOfObjective(task), expected);
+    ASSERT_TRUE(weights->Find("objectives.apl.head.weight").defined());
+    EXPECT_EQ(weights->Find("objectives.apl.head.weight").flatten()[0].item<float>(), expected);
   }
-  Checkpoint without = NewCheckpoint(5);
-  without.objectives = {};
-  ASSERT_TRUE(SaveCheckpoint(run_, without).ok());
-  for (const std::string& path : {run_, Folder("step-000003") + "/model.safetensors"}) {
-    const absl::Status status = ReadObjectiveWeights(path).status();
-    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-    EXPECT_THAT(std::string(status.message()), HasSubstr("has no weights of objectives"));
-  }
+  EXPECT_FALSE(
+      ReadWeights(Folder("step-000003/model.safetensors"), true)->Find("objectives.apl.head.weight").defined());
 }
 
-TEST(LoadObjectiveWeightsTest, OtherObjectivesAreRefusedUnchanged) {
-  FakeTask task;
-  const auto message = [&](const Safetensors& weights) {
-    return std::string(LoadObjectiveWeights(weights, task).message());
-  };
-  EXPECT_THAT(message(Tensors("rpl.head.weight", 5, 2)), HasSubstr("none of the objective 'apl' is there"));
-  EXPECT_THAT(message(Tensors("apl.head.weight", 6, 2)), HasSubstr("apl.head.weight is [6] instead of [5]"));
-  EXPECT_EQ(FirstOfObjective(task), 0);
+TEST_F(CheckpointTest, WeightsComeFromAnExportedFolder) {
+  fs::create_directory(run_ + "/exported");
+  ASSERT_TRUE(WriteSafetensors(run_ + "/exported/model.safetensors", NewCheckpoint(7).model).ok());
+  const auto weights = ReadWeights(run_ + "/exported", false);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_EQ(weights->tensors.size(), NewCheckpoint(7).model.tensors.size());
 }
 
 }  // namespace

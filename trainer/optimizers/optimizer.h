@@ -23,7 +23,8 @@ class Optimizer {
 
   // One step with the gradients that the parameters hold. A parameter without a gradient is left as it is.
   virtual void Step(double learning_rate) = 0;
-  // Tensors named STATE.PARAMETER, for example "exp_avg.blocks.0.norm1.weight".
+  // Tensors named STATE.PARAMETER, for example "exp_avg.blocks.0.norm1.weight", that share storage with the
+  // optimizer's.
   virtual Safetensors State() const = 0;
   virtual absl::Status LoadState(const Safetensors& state) = 0;
 };

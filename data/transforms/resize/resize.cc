@@ -29,7 +29,15 @@ absl::StatusOr<std::unique_ptr<Transform>> ResizeTransform::Create(const Resize&
   const Size2d target =
       SizeFromField(config.size(), "size", {grown(context.image_size.height), grown(context.image_size.width)}, errors);
   if (!errors.empty()) return errors.ToStatus();
-  return std::make_unique<ResizeTransform>(target, config.interpolation());
+  const double share = config.size_size() > 0
+                           ? static_cast<double>(context.image_size.height) / static_cast<double>(target.height)
+                           : crop_pct;
+  return std::unique_ptr<Transform>(new ResizeTransform(target, share, config.interpolation()));
+}
+
+void ResizeTransform::Describe(Preprocessing& preprocessing) const {
+  preprocessing.crop_pct = crop_pct_;
+  preprocessing.interpolation = interpolation_ == BILINEAR ? "bilinear" : "bicubic";
 }
 
 void ResizeTransform::Apply(Image& image, Draws& draws) const {

@@ -17,12 +17,16 @@ Size2d CoveringSize(Size2d image, Size2d target);
 class ResizeTransform : public Transform {
  public:
   static absl::StatusOr<std::unique_ptr<Transform>> Create(const Resize& config, const TransformContext& context);
-  ResizeTransform(Size2d target, Interpolation interpolation) : target_(target), interpolation_(interpolation) {}
 
   void Apply(Image& image, Draws& draws) const override;
+  void Describe(Preprocessing& preprocessing) const override;
 
  private:
+  ResizeTransform(Size2d target, double crop_pct, Interpolation interpolation)
+      : target_(target), crop_pct_(crop_pct), interpolation_(interpolation) {}
+
   Size2d target_;
+  double crop_pct_;
   Interpolation interpolation_;
 };
 

@@ -50,6 +50,21 @@ TEST(ResizeTest, DefaultsToTheImageSizeOverTheCropShareAndBicubic) {
   EXPECT_EQ(Transformed(**MakeTransform(Resize(), {224, 224}), CoordinateImage(375, 500)).height, 256);
 }
 
+TEST(ResizeTest, DescribesItselfAsTimmDoes) {
+  const auto described = [](const Resize& config) {
+    Preprocessing preprocessing;
+    (**MakeTransform(config, {224, 224})).Describe(preprocessing);
+    return preprocessing;
+  };
+  Resize share;
+  share.set_crop_pct(0.9);
+  share.set_interpolation(BILINEAR);
+  EXPECT_EQ(described(share).crop_pct, 0.9);
+  EXPECT_EQ(described(share).interpolation, "bilinear");
+  EXPECT_EQ(described(Config(256, BICUBIC)).crop_pct, 0.875);
+  EXPECT_EQ(described(Resize()).interpolation, "bicubic");
+}
+
 TEST(ResizeTest, LeavesAnImageOfTheSizeAlone) {
   const Image image = CoordinateImage(36, 50);
   EXPECT_EQ(Transformed(**MakeTransform(Config(36, BILINEAR)), image), image);

@@ -3,9 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
-#include <map>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "ATen/ops/_foreach_add.h"
@@ -13,7 +11,6 @@
 #include "ATen/ops/zeros.h"
 #include "ATen/ops/zeros_like.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "c10/core/GradMode.h"
 #include "plugin/logging.h"
 #include "plugin/registry.h"
@@ -94,31 +91,7 @@ Safetensors AdamWOptimizer::State() const {
 }
 
 absl::Status AdamWOptimizer::LoadState(const Safetensors& state) {
-  c10::NoGradGuard no_grad;
-  std::map<std::string, at::Tensor> given(state.tensors.begin(), state.tensors.end());
-  std::vector<std::string> problems;
-  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // into the first, of the second
-  // The handles of State() share storage with the optimizer's own tensors.
-  for (const auto& [name, own] : State().tensors) {
-    const auto found = given.find(name);
-    if (found == given.end()) {
-      problems.push_back(absl::StrCat(name, " is missing"));
-      continue;
-    }
-    if (found->second.sizes() != own.sizes()) {
-      problems.push_back(absl::StrCat(name, " has shape [", absl::StrJoin(found->second.sizes(), ","), "] instead of [",
-                                      absl::StrJoin(own.sizes(), ","), "]"));
-    }
-    copies.emplace_back(own, found->second);
-    given.erase(found);
-  }
-  for (const auto& [name, tensor] : given) problems.push_back(absl::StrCat(name, " belongs to no parameter"));
-  if (!problems.empty()) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("the optimizer's state is of another model or optimizer: ", FirstFew(problems)));
-  }
-  for (auto& [own, loaded] : copies) own.copy_(loaded);
-  return absl::OkStatus();
+  return Annotate(CopyByName(state, State()), "the optimizer's state is of another model or optimizer");
 }
 
 namespace {

@@ -171,7 +171,7 @@ TEST_F(AdamWTest, RefusesTheStateOfAnotherModel) {
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()),
               AllOf(HasSubstr("exp_avg.weight has shape [5,4] instead of [5,3]"), HasSubstr("step.bias is missing"),
-                    HasSubstr("step.other belongs to no parameter")));
+                    HasSubstr("step.other has no counterpart")));
   EXPECT_TRUE(at::equal(optimizer->State().Find("exp_avg.weight"), before));
 
   EXPECT_THAT(std::string(optimizer->LoadState({}).message()), HasSubstr("and 6 more"));
