@@ -13,6 +13,7 @@ namespace graticule {
 
 Attention::Attention(const AttentionOptions& options, std::unique_ptr<AttentionEncoding> encoding)
     : heads_(options.heads),
+      interleaved_heads_(options.interleaved_heads),
       attention_dropout_(options.attention_dropout),
       windows_(options.windows),
       qkv_(options.width, 3 * options.width, options.qkv_bias),
@@ -24,6 +25,7 @@ Attention::Attention(const AttentionOptions& options, std::unique_ptr<AttentionE
   RegisterModule("dropout", &dropout_);
   if (encoding != nullptr) encoding_ = RegisterModule("", std::move(encoding));
   if (windows_) {
+    CHECK(!interleaved_heads_) << "windows are joined head after head";
     const at::Tensor mask = windows_->Mask();
     if (mask.defined()) mask_ = RegisterConstant(mask);
   }
@@ -49,7 +51,8 @@ at::Tensor Attention::Forward(const at::Tensor& x, int64_t queries) const {
   const at::Tensor y = Attend(by_head(q), by_head(qkv[1]), by_head(qkv[2]));
   std::vector<int64_t> shape = x.sizes().vec();
   shape[shape.size() - 2] = queries;
-  return dropout_.Forward(proj_.Forward(y.transpose(1, 2).reshape(shape)));
+  const at::Tensor by_token = interleaved_heads_ ? y.permute({0, 2, 3, 1}) : y.transpose(1, 2);
+  return dropout_.Forward(proj_.Forward(by_token.reshape(shape)));
 }
 
 std::vector<at::Tensor> Attention::SplitHeads(const at::Tensor& qkv) const {

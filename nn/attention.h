@@ -22,6 +22,9 @@ struct AttentionOptions {
   double attention_dropout = 0;                   // of the softmax's weights
   double projection_dropout = 0;                  // of what comes out
   std::optional<Windows> windows = std::nullopt;  // attention within each; none: among all tokens
+  // Of what comes out before `proj`: head after head, or (NesT) the first channels of all heads, then their second
+  // ones, and so on. Not with windows.
+  bool interleaved_heads = false;
 };
 
 // What a position encoding does inside the attention: it turns queries and keys (RoPE) or adds to the logits (relative
@@ -53,6 +56,7 @@ class Attention : public Module {
   at::Tensor Attend(at::Tensor q, at::Tensor k, const at::Tensor& v) const;
 
   int64_t heads_;
+  bool interleaved_heads_;
   double attention_dropout_;
   std::optional<Windows> windows_;
   at::Tensor mask_;                        // of the windows, may be undefined
