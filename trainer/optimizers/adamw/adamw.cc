@@ -63,7 +63,7 @@ void AdamWOptimizer::Step(double learning_rate) {
       const at::Tensor& gradient = slot.parameter.grad();
       if (!gradient.defined()) continue;
       // The CPU's kernel walks both as flat memory.
-      CHECK_EQ(gradient.strides(), slot.parameter.strides()) << "gradient of " << slot.name;
+      CHECK(gradient.is_contiguous() && slot.parameter.is_contiguous()) << "gradient of " << slot.name;
       parameters.push_back(slot.parameter);
       gradients.push_back(gradient);
       exp_avgs.push_back(slot.exp_avg);

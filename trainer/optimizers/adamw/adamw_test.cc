@@ -143,6 +143,21 @@ TEST_F(AdamWTest, ParameterWithoutGradientStaysAsItIs) {
   EXPECT_EQ(optimizer->State().Find("step.w").item<float>(), 0);
 }
 
+// The gradient of a depth-wise kernel comes with another stride along its axis of length 1, and the same memory.
+TEST_F(AdamWTest, StridesOfAnAxisOfLengthOneSayNothing) {
+  const at::Tensor start = at::linspace(-1, 1, 18).view({2, 1, 3, 3});
+  const at::Tensor gradient = at::arange(18).to(at::kFloat).sub(7).view({2, 1, 3, 3});
+  std::vector<at::Tensor> results;
+  for (const int64_t stride : {9, 1}) {
+    const at::Tensor parameter = Leaf(start);
+    parameter.mutable_grad() = gradient.as_strided({2, 1, 3, 3}, {9, stride, 3, 1});
+    NewOptimizer(AdamW(), {{"w", parameter, true, true}})->Step(0.1);
+    results.push_back(parameter);
+  }
+  EXPECT_TRUE(at::equal(results[0], results[1]));
+  EXPECT_FALSE(at::equal(results[0], start));
+}
+
 TEST_F(AdamWTest, ParametersOfSeveralTypesMeetInOneOptimizer) {
   std::vector<NamedParameter> parameters;
   for (const at::ScalarType type : {at::kFloat, at::kDouble, at::kBFloat16, at::kFloat}) {
