@@ -60,7 +60,13 @@ TEST_P(ConfigsTest, TrainsAStepAtATinySize) {
   std::unique_ptr<google::protobuf::Message> config(
       google::protobuf::MessageFactory::generated_factory()->GetPrototype(backbone)->New());
   ASSERT_TRUE(experiment.backbone().UnpackTo(config.get()));
-  if (const auto* depth = backbone->FindFieldByName("depth")) config->GetReflection()->SetInt32(config.get(), depth, 2);
+  const google::protobuf::Reflection& fields = *config->GetReflection();
+  if (const auto* depth = backbone->FindFieldByName("depth")) fields.SetInt32(config.get(), depth, 2);
+  if (const auto* depths = backbone->FindFieldByName("depths")) {
+    for (int stage = 0; stage < fields.FieldSize(*config, depths); ++stage) {
+      fields.SetRepeatedInt32(config.get(), depths, stage, 2);
+    }
+  }
   experiment.mutable_backbone()->PackFrom(*config);
 
   Synthetic synthetic;
