@@ -231,6 +231,20 @@ TEST_F(EndToEndTest, EvalMeasuresWhatTrainingMeasured) {
   }
 }
 
+TEST_F(EndToEndTest, ARunDirectoryIsExportedWithItsClassNames) {
+  const std::string run = TrainTiny("run", {"--set", "pooling=[type.googleapis.com/graticule.ClassToken] {}"});
+  const std::string exported = folder_ + "/exported";
+  const ProgramResult result = RunProgram({"export", run, "--ema", "--output=" + exported});
+  ASSERT_EQ(result.exit_code, 0) << result.err;
+  ExpectSameTensors(run + "/checkpoints/last/ema.safetensors", exported + "/model.safetensors");
+  const auto config = nlohmann::json::parse(ReadText(exported + "/config.json"));
+  EXPECT_EQ(config.at("num_classes"), 4);
+  EXPECT_EQ(config.at("label_names").size(), 4);
+  EXPECT_EQ(ReadTensors(exported + "/model.safetensors").metadata.count("class_names"), 1);
+  EXPECT_EQ(RunProgram({"eval", run, "--checkpoint=" + exported}).exit_code, 0);
+  EXPECT_EQ(RunProgram({"export", run + "/experiment.textproto", "--output=" + exported}).exit_code, 2);
+}
+
 TEST_F(EndToEndTest, PredictTakesTensorsAndGivesLogitsAndTokens) {
   const std::string run = TrainTiny("run");
   Safetensors input;

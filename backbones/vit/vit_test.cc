@@ -8,6 +8,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "ATen/ops/linear.h"
@@ -468,6 +469,60 @@ TEST(VitParityTest, Irpe) {
 TEST(VitParityTest, Conditional) {
   ExpectParity("conditional", Encoded("conditional_position_after: 0"),
                Context({12, 20}, true, Preset(PositionDelivery::VIT)));
+}
+
+// What a layout calls the parameters of a model that others don't have.
+std::set<std::string> NamesThere(const Backbone& backbone, const std::string& layout_name) {
+  std::set<std::string> names;
+  for (const WeightLayout& layout : backbone.Layouts()) {
+    if (layout.name != layout_name) continue;
+    for (const auto& [name, tensor] : ByName(backbone)) {
+      if (const std::string there = layout.name_there(name); there != name) names.insert(there);
+    }
+  }
+  return names;
+}
+
+// The state dicts of Ingrid725/LaPE, naver-ai/rope-vit and timm's DeiT-III.
+TEST(VitTest, KnowsItsNamesInOtherCodes) {
+  const MetaScope meta;
+  Vit config = Encoded("depth: 2 layer_scale: 1e-5 attention_position { rope { kind: MIXED } }");
+  const auto rope = Build(config, Context({12, 20}, true, Preset(PositionDelivery::VIT)));
+  EXPECT_EQ(NamesThere(*rope, "naver-ai/rope-vit"), (std::set<std::string>{"freqs"}));
+  EXPECT_EQ(
+      NamesThere(*rope, "timm's LayerScale"),
+      (std::set<std::string>{"blocks.0.ls1.gamma", "blocks.0.ls2.gamma", "blocks.1.ls1.gamma", "blocks.1.ls2.gamma"}));
+  config.clear_position();
+  const auto lape = Build(config, Context({12, 20}, true, Preset(PositionDelivery::LAPE)));
+  EXPECT_EQ(NamesThere(*lape, "Ingrid725/LaPE"),
+            (std::set<std::string>{"blocks.0.pe_norm.bias", "blocks.0.pe_norm.weight", "blocks.1.pe_norm.bias",
+                                   "blocks.1.pe_norm.weight"}));
+}
+
+TEST(VitTest, AdaptsFrequenciesWithTheHeadsInOneAxis) {
+  Vit config = Encoded("depth: 2 attention_position { rope { kind: MIXED } }");
+  const auto backbone = Build(config, Context({12, 20}, true, Preset(PositionDelivery::VIT)));
+  const at::Tensor own = ByName(*backbone).at("rope.freqs");
+  EXPECT_TRUE(backbone->Adapt("rope.freqs", own.flatten(2)).equal(own));
+  EXPECT_FALSE(backbone->Adapt("rope.freqs", own.flatten()).defined());
+}
+
+TEST(VitTest, KnowsWhatTimmHasAndLacks) {
+  const MetaScope meta;
+  const auto timm = [](const std::string& text, bool class_token = true) {
+    Vit config;
+    CHECK(google::protobuf::TextFormat::MergeFromString(text, &config)) << text;
+    return Build(config, Context({224, 224}, class_token, Preset(PositionDelivery::VIT)))->Timm();
+  };
+  EXPECT_EQ(timm("")->architecture, "vit_tiny_patch16_224");
+  EXPECT_EQ(timm("embed_dim: 384 num_heads: 6")->architecture, "vit_small_patch16_224");
+  EXPECT_EQ(std::get<int64_t>(timm("depth: 7")->arguments.at("depth")), 7);
+  EXPECT_EQ(std::get<bool>(timm("", false)->arguments.at("fc_norm")), false);
+  EXPECT_EQ(timm("layer_scale: 1e-5 attention_position { rope {} }")->architecture, "vit_base_patch16_rope_224");
+  for (const char* text : {"norm_epsilon: 1e-5", "layer_scale: 1e-5", "conditional_position_after: 0",
+                           "attention_position { rope {} }", "attention_position { irpe {} }"}) {
+    EXPECT_EQ(timm(text).status().code(), absl::StatusCode::kUnimplemented) << text;
+  }
 }
 
 TEST(VitParityTest, AdaptsPositionsOfAnotherGrid) {

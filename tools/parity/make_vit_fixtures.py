@@ -1,11 +1,9 @@
 #!/usr/bin/env python3
-"""Fixtures that hold the backbone `Vit` to timm, and a check of full-size models.
+"""Fixtures that hold the backbone `Vit` to timm; check_timm.py does at full size.
 
 Needs torch 2.11, timm 1.0.22 and safetensors. From the repository's root:
 
     tools/parity/make_vit_fixtures.py                # writes backbones/vit/testdata/*.safetensors
-    tools/parity/make_vit_fixtures.py --full         # compares the program's logits with timm's, at full size
-    tools/parity/make_vit_fixtures.py --full deit_tiny_patch16_224 --program=bazel-bin/app/graticule
 
 iRPE's fixture wants the folder iRPE/DeiT-with-iRPE of microsoft/Cream besides: --irpe=FOLDER; without it this one is left.
 
@@ -17,14 +15,11 @@ The weights are drawn so that logits are of size 1, and so that a wrong epsilon 
 import argparse
 import importlib
 import pathlib
-import subprocess
 import sys
-import tempfile
 import types
 
-import timm
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 from timm.models.eva import Eva
 from timm.models.twins import PosConv
@@ -34,14 +29,6 @@ from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TESTDATA = ROOT / "backbones" / "vit" / "testdata"
 TOLERANCE = 5e-5
-FULL_SIZE = [
-    "vit_tiny_patch16_224",
-    "vit_small_patch16_224",
-    "vit_base_patch16_224",
-    "deit_tiny_patch16_224",
-    "deit_small_patch16_224",
-    "deit_base_patch16_224",
-]
 
 SMALL = dict(patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=10)
 MODELS = {
@@ -215,44 +202,10 @@ def save(name, tensors):
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
 
 
-def check_full_size(name, program):
-    """Whether the program's logits of a timm model with random weights are timm's."""
-    generator = torch.Generator().manual_seed(0)
-    model = timm.create_model(name, num_classes=1000).eval()
-    randomize(model, generator)
-    images = torch.randn(2, 3, 224, 224, generator=generator)
-    with torch.no_grad():
-        expected = model.double()(images.double())
-    with tempfile.TemporaryDirectory() as folder:
-        folder = pathlib.Path(folder)
-        save_file({key: value.float().contiguous() for key, value in model.state_dict().items()}, folder / "weights.safetensors")
-        save_file({"images": images}, folder / "images.safetensors")
-        subprocess.run(
-            [
-                program,
-                "predict",
-                ROOT / "configs" / "models" / f"{name}.textproto",
-                f"--checkpoint={folder / 'weights.safetensors'}",
-                f"--tensors={folder / 'images.safetensors'}",
-                f"--output={folder / 'out.safetensors'}",
-            ],
-            check=True,
-        )
-        found = load_file(folder / "out.safetensors")["logits"]
-    difference = largest_difference(found, expected)
-    print(f"{name}: logits of size {expected.std():.2f} differ by at most {difference:.1e}")
-    return difference <= TOLERANCE
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", nargs="*", metavar="MODEL", help="check these models (default: all six) at full size")
     parser.add_argument("--irpe", type=pathlib.Path, metavar="FOLDER", help="the official code of iRPE with DeiT")
-    parser.add_argument("--program", default=ROOT / "bazel-bin" / "app" / "graticule", help="the built program")
     arguments = parser.parse_args()
-    if arguments.full is not None:
-        passed = [check_full_size(name, arguments.program) for name in arguments.full or FULL_SIZE]
-        sys.exit(0 if all(passed) else 1)
     generator = torch.Generator().manual_seed(1)
     for name, options in MODELS.items():
         make_model_fixture(name, lambda options=options, **rest: VisionTransformer(**dict(SMALL, **options, **rest)), generator)
