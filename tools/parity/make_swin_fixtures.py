@@ -1,11 +1,13 @@
 #!/usr/bin/env python3
-"""Fixtures that hold the backbone `Swin` to timm, to microsoft/Swin-Transformer and to zhangzhemin/PositionalLabel.
+"""Fixtures that hold the backbone `Swin` to timm and two official codes, and a check of full-size models.
 
-Needs torch 2.11, timm 1.0.22 and safetensors, and the two codes side by side in one folder:
+Needs torch 2.11, timm 1.0.22 and safetensors, and microsoft/Swin-Transformer and zhangzhemin/PositionalLabel side by
+side in one folder. From the repository's root:
 
-    tools/parity/make_swin_fixtures.py --official=FOLDER   # with Swin-Transformer/ and PositionalLabel/ in it
+    tools/parity/make_swin_fixtures.py --official=FOLDER   # writes backbones/swin/testdata/*.safetensors
+    tools/parity/make_swin_fixtures.py --official=FOLDER --full [MODEL…]   # the program's logits at full size
 
-Writes backbones/swin/testdata/*.safetensors. Each model fixture holds the weights of a small random model by the names of
+Each model fixture holds the weights of a small random model by the names of
 its code, `images`, `tokens` (after the last norm) and `logits` of these, and `grad/NAME`, the gradients of the mean of
 the squared logits. All are computed in double and stored in single precision. The weights are drawn so that logits are
 of size 1, and so that a wrong epsilon or another GELU shows. `bias_resize` holds a table of relative position biases and
@@ -15,10 +17,14 @@ what Swin's code makes of it for windows of other sizes.
 import argparse
 import importlib.util
 import pathlib
+import subprocess
+import sys
+import tempfile
 import warnings
 
+import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
@@ -26,6 +32,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 TESTDATA = ROOT / "backbones" / "swin" / "testdata"
 TOLERANCE = 5e-5
 CLASSES = 5
+FULL_SIZE = [f"swin_{size}_patch4_window7_224" for size in ("tiny", "small", "base")]
 
 SMALL = dict(patch_size=2, embed_dim=8, depths=(2, 2), num_heads=(2, 4), window_size=4, num_classes=CLASSES)
 TIMM_MODELS = {
@@ -162,6 +169,48 @@ def save(name, tensors):
     print(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
 
 
+def check_full_size(name, program, microsoft):
+    """Whether the program's logits are timm's and Swin's, of the same random weights under the names of each."""
+    generator = torch.Generator().manual_seed(0)
+    model = timm.create_model(name).eval()
+    randomize(model, generator)
+    images = torch.randn(2, 3, 224, 224, generator=generator)
+    stages = {"depths": [len(stage.blocks) for stage in model.layers]}
+    stages["num_heads"] = [stage.blocks[0].attn.num_heads for stage in model.layers]
+    official = microsoft.SwinTransformer(embed_dim=model.embed_dim, **stages).eval()
+    weights = official.state_dict()
+    for key, value in model.state_dict().items():
+        parts = key.replace("head.fc.", "head.").split(".")
+        if "downsample" in parts:
+            parts[1] = str(int(parts[1]) - 1)
+        weights[".".join(parts)] = value
+    official.load_state_dict(weights)
+    passed = True
+    for code, module in (("timm", model), ("Swin's code", official)):
+        with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
+            folder = pathlib.Path(folder)
+            weights = {key: value.contiguous() for key, value in module.state_dict().items()}
+            save_file(weights, folder / "weights.safetensors")
+            save_file({"images": images}, folder / "images.safetensors")
+            expected = module.double()(images.double())
+            subprocess.run(
+                [
+                    program,
+                    "predict",
+                    ROOT / "configs" / "models" / f"{name}.textproto",
+                    f"--checkpoint={folder / 'weights.safetensors'}",
+                    f"--tensors={folder / 'images.safetensors'}",
+                    f"--output={folder / 'out.safetensors'}",
+                ],
+                check=True,
+            )
+            found = load_file(folder / "out.safetensors")["logits"]
+        difference = largest_difference(found, expected)
+        print(f"{name}, {code}: logits of size {expected.std():.2f} differ by at most {difference:.1e}")
+        passed &= difference <= TOLERANCE
+    return passed
+
+
 def load(path):
     """A file of an official code as a module."""
     spec = importlib.util.spec_from_file_location(path.parent.parent.name, path)
@@ -173,9 +222,15 @@ def load(path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--official", type=pathlib.Path, required=True, help="the folder with the official codes")
+    parser.add_argument("--full", nargs="*", metavar="MODEL", help="check these models (default: all) at full size")
+    parser.add_argument("--program", default=ROOT / "bazel-bin" / "app" / "graticule", help="the built program")
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     microsoft = load(arguments.official / "Swin-Transformer" / "models" / "swin_transformer.py")
+    if arguments.full is not None:
+        models = arguments.full or FULL_SIZE
+        passed = [check_full_size(name, arguments.program, microsoft) for name in models]
+        sys.exit(0 if all(passed) else 1)
     folder = arguments.official / "PositionalLabel" / "PositionalLabel(Swin-T_RPL)"
     positional_label = load(folder / "models" / "swin_transformer.py")
 
