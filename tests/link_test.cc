@@ -22,7 +22,8 @@ TEST(LinkTest, TheProgramHasThePluginsOfTheTree) {
                                                "graticule.Vit", "graticule.VitLite"}));
   EXPECT_THAT(Names("pooling"), IsSupersetOf({"graticule.Average", "graticule.ClassToken", "graticule.Mpvg",
                                               "graticule.Pvg", "graticule.SeqPool"}));
-  EXPECT_THAT(Names("objective"), IsSupersetOf({"graticule.AbsolutePositionalLabel"}));
+  EXPECT_THAT(Names("objective"), IsSupersetOf({"graticule.AbsolutePositionalLabel", "graticule.Drloc",
+                                                "graticule.Jigsaw", "graticule.RelativePositionalLabel"}));
   EXPECT_THAT(Names("task"), IsSupersetOf({"graticule.Classification"}));
   EXPECT_THAT(Names("dataset"), IsSupersetOf({"graticule.Digits", "graticule.ImageFolder", "graticule.Synthetic"}));
   EXPECT_THAT(Names("transform"),
