@@ -63,7 +63,7 @@ void CheckpointArguments::AddTo(CLI::App& command) {
   command
       .add_option(
           "--checkpoint", path,
-          "A run directory, a step folder, or a safetensors or .pth file with timm's names or the official code's")
+          "A run directory, a step folder, or a safetensors or .pth file of timm's or of the model's official code")
       ->required()
       ->type_name("FILE");
   command.add_flag("--ema", ema, "Use the moving average of the weights, where the checkpoint has one");

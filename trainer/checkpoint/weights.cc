@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -21,7 +22,8 @@ namespace {
 // What wrappers put in front of names: DataParallel, torch.compile, Lightning, and codes that have the model in a part
 // of theirs.
 constexpr const char* kWrappers[] = {"module.", "_orig_mod.", "model.", "backbone.", "encoder."};
-constexpr int kMaxWrappers = 3;
+// Files that people have need four at most.
+constexpr size_t kMaxPrefixes = 16;
 
 std::string ShapeText(const at::Tensor& tensor) { return absl::StrCat("[", absl::StrJoin(tensor.sizes(), ","), "]"); }
 
@@ -30,17 +32,15 @@ WeightLayout OwnLayout(const std::string& prefix = "") {
   return {.name_there = [prefix](const std::string& ours) { return prefix + ours; }};
 }
 
-// "" and every sequence of wrappers that a name of the file starts with.
+// "" and every sequence of wrappers that a name of the file starts with, shorter ones first.
 std::vector<std::string> Prefixes(const Safetensors& weights) {
   std::vector<std::string> prefixes = {""};
-  size_t begin = 0;
-  for (int depth = 0; depth < kMaxWrappers; ++depth) {
-    const size_t end = prefixes.size();
-    for (; begin < end; ++begin) {
-      for (const char* wrapper : kWrappers) {
-        const std::string prefix = prefixes[begin] + wrapper;
-        const auto has_prefix = [&](const auto& entry) { return entry.first.starts_with(prefix); };
-        if (std::any_of(weights.tensors.begin(), weights.tensors.end(), has_prefix)) prefixes.push_back(prefix);
+  for (size_t i = 0; i < prefixes.size(); ++i) {
+    for (const char* wrapper : kWrappers) {
+      const std::string prefix = prefixes[i] + wrapper;
+      const auto has_prefix = [&](const auto& entry) { return entry.first.starts_with(prefix); };
+      if (prefixes.size() < kMaxPrefixes && std::any_of(weights.tensors.begin(), weights.tensors.end(), has_prefix)) {
+        prefixes.push_back(prefix);
       }
     }
   }
@@ -56,8 +56,9 @@ class Reading {
     for (const auto& [name, tensor] : weights.tensors) {
       if (name.starts_with(prefix)) tensors_.emplace(name.substr(prefix.size()), tensor);
     }
-    tensors_.insert(weights.tensors.begin(), weights.tensors.end());
-    if (!prefix.empty()) std::erase_if(tensors_, [&](const auto& entry) { return entry.first.starts_with(prefix); });
+    for (const auto& [name, tensor] : weights.tensors) {
+      if (!name.starts_with(prefix)) tensors_.emplace(name, tensor);
+    }
   }
 
   const std::string& prefix() const { return prefix_; }
@@ -89,13 +90,18 @@ class Reading {
 // The one that leaves the fewest tensors of the model without a counterpart.
 Reading FindReading(const Safetensors& weights, const Safetensors& model, const std::set<std::string>& classifier,
                     const std::vector<WeightLayout>& layouts) {
-  std::vector<Reading> readings;
+  std::optional<Reading> best;
+  std::pair<size_t, size_t> least;
   for (const std::string& prefix : Prefixes(weights)) {
-    for (const WeightLayout& layout : layouts) readings.emplace_back(weights, prefix, layout);
+    for (const WeightLayout& layout : layouts) {
+      Reading reading(weights, prefix, layout);
+      const auto missing = reading.CountMissing(model, classifier);
+      if (best.has_value() && missing >= least) continue;
+      best = std::move(reading);
+      least = missing;
+    }
   }
-  std::vector<std::pair<size_t, size_t>> missing;
-  for (const Reading& reading : readings) missing.push_back(reading.CountMissing(model, classifier));
-  return readings[std::min_element(missing.begin(), missing.end()) - missing.begin()];
+  return *std::move(best);
 }
 
 class Loading {
