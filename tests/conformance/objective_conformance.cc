@@ -1,6 +1,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "ATen/Context.h"
 #include "ATen/ops/cat.h"
@@ -10,6 +11,7 @@
 #include "ATen/ops/stack.h"
 #include "labels/objective.h"
 #include "tests/conformance/conformance.h"
+#include "trainer/device.h"
 
 namespace graticule {
 namespace {
@@ -110,6 +112,31 @@ TEST_P(ObjectiveConformance, LogitsAreFiniteAndNothingRandom) {
   EXPECT_TRUE(logits.isfinite().all().item<bool>());
   at::manual_seed(2);
   EXPECT_TRUE(at::equal(logits, objective->Logits(input)));
+}
+
+// Gradients of random weights and tokens under autocast to bfloat16, which has 8 bits, against those in fp32.
+TEST_P(ObjectiveConformance, AutocastComesCloseToSinglePrecision) {
+  const auto objective = Make({3, 4});
+  const TokenMap map{.tokens = at::randn({4, 12, kWidth}).requires_grad_(true), .grid = {3, 4}};
+  const auto run = [&](Trainer::Precision precision) {
+    map.tokens.mutable_grad().reset();
+    at::manual_seed(1);
+    ObjectiveOutput output;
+    {
+      const AutocastScope autocast(precision, c10::kCPU);
+      output = objective->Forward(Input(map));
+    }
+    EXPECT_EQ(output.loss.scalar_type(), at::kFloat);
+    output.loss.backward();
+    return std::pair(output.loss.item<double>(), map.tokens.grad().clone());
+  };
+  for (const NamedParameter& parameter : objective->Parameters()) init::Normal(parameter.tensor, 0.3);
+  const auto [loss, gradient] = run(Trainer::FP32);
+  const auto [loss_bf16, gradient_bf16] = run(Trainer::BF16);
+  EXPECT_NEAR(loss_bf16, loss, 0.02 * loss);
+  EXPECT_NE(loss_bf16, loss) << "nothing ran in bfloat16";
+  EXPECT_LT(gradient_bf16.sub(gradient).norm().item<double>(), 0.1 * gradient.norm().item<double>());
+  ExpectFiniteGradients(*objective);
 }
 
 TEST_P(ObjectiveConformance, LayoutsGiveEachParameterANameOfItsOwn) {
