@@ -2,12 +2,15 @@
 
 #include <algorithm>
 #include <tuple>
+#include <vector>
 
 #include "ATen/TensorOperators.h"
+#include "ATen/ops/add.h"
 #include "ATen/ops/arange.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/gelu.h"
 #include "ATen/ops/gelu_backward.h"
+#include "ATen/ops/index_select.h"
 #include "ATen/ops/linear.h"
 #include "ATen/ops/log_softmax.h"
 #include "ATen/ops/mm.h"
@@ -61,7 +64,7 @@ struct PairLoss {
 // few images at a time go through the head, forward and at once backward, and what is kept is the gradient.
 PairLoss ComputeLoss(const at::Tensor& first, const at::Tensor& second, const at::Tensor& weight,
                      const at::Tensor& bias, const Pairs& pairs) {
-  const int64_t batch = first.size(0), hidden = first.size(2), count = pairs.labels.size(1);
+  const int64_t batch = first.size(0), tokens = first.size(1), hidden = first.size(2), count = pairs.labels.size(1);
   const at::TensorOptions floats = first.options().dtype(at::kFloat).requires_grad(false);
   at::Tensor first_gradient = at::zeros(first.sizes(), floats), second_gradient = at::zeros(first.sizes(), floats);
   at::Tensor weight_gradient = at::zeros(weight.sizes(), floats), bias_gradient = at::zeros(bias.sizes(), floats);
@@ -71,20 +74,29 @@ PairLoss ComputeLoss(const at::Tensor& first, const at::Tensor& second, const at
     const at::Tensor minus_one = at::zeros({1, 1}, floats).sub_(1);
     // On the CPU what its cache holds, elsewhere enough to be busy.
     const int64_t elements = first.is_cpu() ? 1 << 20 : 1 << 26;
-    const int64_t step = std::max<int64_t>(1, elements / (count * hidden));
+    const int64_t step = std::clamp<int64_t>(elements / (count * hidden), 1, batch);
+    // Made once: on the CPU, memory that is new costs more than what is computed in it.
+    const auto make_buffer = [&] { return at::empty({step * count, hidden}, first.options().requires_grad(false)); };
+    const at::Tensor sums_buffer = make_buffer(), activations_buffer = make_buffer(), gradient_buffer = make_buffer();
     for (int64_t begin = 0; begin < batch; begin += step) {
       const int64_t images = std::min(step, batch - begin);
       const auto slice = [&](const at::Tensor& x) { return x.narrow(0, begin, images); };
       const at::Tensor labels = slice(pairs.labels).flatten().unsqueeze(1);  // [pairs,1]
-      at::Tensor sums, i, j;
+      at::Tensor sums = sums_buffer.narrow(0, 0, images * count);            // [pairs,hidden]
+      at::Tensor activations = activations_buffer.narrow(0, 0, images * count);
+      at::Tensor gradient = gradient_buffer.narrow(0, 0, images * count);
+      const std::vector<int64_t> by_tokens = {images, tokens, tokens, hidden};
+      at::Tensor i, j;
       if (pairs.first.defined()) {
         i = slice(pairs.first).flatten();
         j = slice(pairs.second).flatten();
-        sums = first.flatten(0, 1).index_select(0, i).add_(second.flatten(0, 1).index_select(0, j));
+        at::index_select_out(sums, first.flatten(0, 1), 0, i);
+        sums.add_(at::index_select_out(activations, second.flatten(0, 1), 0, j));
       } else {
-        sums = (slice(first).unsqueeze(2) + slice(second).unsqueeze(1)).flatten(0, 2);
+        at::Tensor out = sums.view(by_tokens);
+        at::add_out(out, slice(first).unsqueeze(2), slice(second).unsqueeze(1));
       }
-      const at::Tensor activations = at::gelu(sums);
+      at::gelu_out(activations, sums);
       const at::Tensor logits = at::linear(activations, weight, bias).to(at::kFloat);
       result.found += std::get<1>(logits.max(1, /*keepdim=*/true)).eq(labels).sum();
       at::Tensor log_probabilities = at::log_softmax(logits, 1);
@@ -95,14 +107,14 @@ PairLoss ComputeLoss(const at::Tensor& first, const at::Tensor& second, const at
       bias_gradient += logits_gradient.sum(0);
       const at::Tensor lowered = logits_gradient.to(activations.scalar_type());
       weight_gradient += at::mm(lowered.t(), activations);
-      const at::Tensor sums_gradient = at::gelu_backward(at::mm(lowered, weight), sums);
+      at::mm_out(gradient, lowered, weight);
+      at::gelu_backward_out(gradient, gradient, sums);
       if (pairs.first.defined()) {
-        first_gradient.view({-1, hidden}).index_add_(0, i, sums_gradient.to(at::kFloat));
-        second_gradient.view({-1, hidden}).index_add_(0, j, sums_gradient.to(at::kFloat));
+        first_gradient.view({-1, hidden}).index_add_(0, i, gradient.to(at::kFloat));
+        second_gradient.view({-1, hidden}).index_add_(0, j, gradient.to(at::kFloat));
       } else {
-        const at::Tensor by_pair = sums_gradient.view({images, first.size(1), first.size(1), hidden});
-        slice(first_gradient).copy_(by_pair.sum(2, /*keepdim=*/false, at::kFloat));
-        slice(second_gradient).copy_(by_pair.sum(1, /*keepdim=*/false, at::kFloat));
+        slice(first_gradient).copy_(gradient.view(by_tokens).sum(2, /*keepdim=*/false, at::kFloat));
+        slice(second_gradient).copy_(gradient.view(by_tokens).sum(1, /*keepdim=*/false, at::kFloat));
       }
     }
   }
