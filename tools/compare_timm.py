@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
 """Compares the speed of a training step with that of timm 1.0.22 in eager PyTorch, on this machine.
 
-usage: tools/compare_timm.py [--model NAME] [--batch-size N] [--precision fp32 bf16] [--rounds N] [--steps N]
+usage: tools/compare_timm.py [--model NAME] [--program PATH] [--batch-size N] [--precision fp32 bf16] [--rounds N] [--steps N]
 
 A machine's clock and its other work change from minute to minute, so single runs of two programs say little. Here the
 two take turns, a few steps each: timm, Graticule, timm, Graticule, … Each pair of neighbours gives a ratio, and the
 median of the ratios is the result: above 1, Graticule is the faster.
 
 Both do the same work: the model in training mode on one fixed batch of random images, cross-entropy, backward, fused
-AdamW, with autocast to bfloat16 or without, on the same number of threads; what the spec has besides (drop path, label
-smoothing, moving average) is switched off. Each side is a process that lives through all rounds, is warmed up once, and
+AdamW, with autocast to bfloat16 or without, on the same number of threads; what the spec has besides (dropout, drop
+path, label smoothing, moving average) is switched off. Each side is a process that lives through all rounds, is warmed up once, and
 sleeps while it is the other's turn.
 
 PyTorch and timm are installed into a virtual environment of their own on first use (3 GB).
@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import pathlib
+import re
 import statistics
 import subprocess
 import sys
@@ -39,6 +40,7 @@ def parse_arguments():
     add("--rounds", type=int, default=7, help="pairs of measurements [%(default)s]")
     add("--steps", type=int, default=8, help="training steps of one measurement [%(default)s]")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of the kernels [%(default)s]")
+    add("--program", default=ROOT / "graticule", help="the program that is measured [%(default)s]")
     add("--venv", type=pathlib.Path, default=cache / "graticule" / "venv-timm", help="[%(default)s]")
     add("--timm-worker", metavar="PRECISION", help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -118,9 +120,17 @@ class Side:
         self.process.wait()
 
 
+def read_with_bases(spec):
+    text = spec.read_text()
+    return text + "".join(read_with_bases(spec.parent / base) for base in re.findall(r'base: "(.+?)"', text))
+
+
 def sides(arguments, precision):
+    spec = ROOT / "configs" / "models" / f"{arguments.model}.textproto"
+    dropouts = set(re.findall(r"\w+_dropout(?=:)", read_with_bases(spec)))
     graticule = [
-        *(ROOT / "graticule", "bench", ROOT / "configs" / "models" / f"{arguments.model}.textproto"),
+        *(arguments.program, "bench", spec),
+        *(f"--set=backbone.{dropout}=0" for dropout in dropouts),
         *("--set=backbone.drop_path_rate=0", "--set=task.label_smoothing=0", "--set=trainer.ema_decay=0"),
         "--set=trainer.device=CPU",
         *("--model-only", "--interactive", "--json", f"--rounds={arguments.rounds + 1}"),
