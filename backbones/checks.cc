@@ -3,6 +3,8 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "nn/position_delivery.h"
+#include "nn/position_encoding.h"
 
 namespace graticule {
 
@@ -60,6 +62,19 @@ bool CheckTiles(FieldErrors& errors, std::string_view field, std::string_view wh
   return false;
 }
 
+bool CheckPatchSize(FieldErrors& errors, int64_t patch_size, Size2d image) {
+  return CheckPositive(errors, "patch_size", patch_size) &&
+         CheckTiles(errors, "patch_size", absl::StrCat("patches of ", patch_size), patch_size, image);
+}
+
+bool CheckPositionWidth(FieldErrors& errors, PositionEncoding::Kind kind, int64_t width) {
+  const int64_t multiple = WidthMultiple(kind);
+  if (width < 1 || width > kMostWidth || width % multiple == 0) return true;
+  errors.Add("position", absl::StrCat(PositionEncoding::Kind_Name(kind), " needs an embed_dim that is a multiple of ",
+                                      multiple, ", found ", width));
+  return false;
+}
+
 bool CheckPrefixTokens(FieldErrors& errors, const TokenContract& contract, PrefixTokens most) {
   if (contract.class_token && most == PrefixTokens::kNone) {
     errors.Add("", "has no class token, which the pooling asks for; choose a pooling of the patch tokens");
@@ -70,6 +85,12 @@ bool CheckPrefixTokens(FieldErrors& errors, const TokenContract& contract, Prefi
     return false;
   }
   return true;
+}
+
+bool CheckDelivery(FieldErrors& errors, const TokenContract& contract, int64_t depth, bool has_position) {
+  const absl::Status fits = CheckPositionDelivery(contract.delivery, depth, has_position);
+  errors.Add(has_position ? "depth" : "position", fits);
+  return fits.ok();
 }
 
 }  // namespace graticule

@@ -1,8 +1,10 @@
 #include "nn/layers.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "ATen/ops/addcmul.h"
+#include "ATen/ops/cat.h"
 #include "ATen/ops/dropout.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/gelu.h"
@@ -41,6 +43,10 @@ at::Tensor DropPath::Add(const at::Tensor& residual, const at::Tensor& branch) c
   return at::addcmul(residual, branch, scale);
 }
 
+double DropPathRate(double last, int64_t layer, int64_t depth) {
+  return last * layer / std::max<int64_t>(depth - 1, 1);
+}
+
 Mlp::Mlp(int64_t width, int64_t hidden, double dropout, const MlpNames& names)
     : fc1_(width, hidden), fc2_(hidden, width), dropout_(dropout) {
   RegisterModule(names.first, &fc1_);
@@ -50,6 +56,21 @@ Mlp::Mlp(int64_t width, int64_t hidden, double dropout, const MlpNames& names)
 
 at::Tensor Mlp::Forward(const at::Tensor& x) const {
   return dropout_.Forward(fc2_.Forward(dropout_.Forward(at::gelu(fc1_.Forward(x)))));
+}
+
+at::Tensor PrependTokens(at::TensorList prefix, const at::Tensor& x) {
+  std::vector<at::Tensor> parts;
+  for (const at::Tensor& tokens : prefix) {
+    if (tokens.defined()) parts.push_back(tokens.expand({x.size(0), -1, -1}));
+  }
+  if (parts.empty()) return x;
+  parts.push_back(x);
+  return at::cat(parts, 1);
+}
+
+at::Tensor MapLastTokens(const at::Tensor& x, int64_t count, const std::function<at::Tensor(const at::Tensor&)>& map) {
+  const int64_t prefix = x.size(1) - count;
+  return prefix == 0 ? map(x) : at::cat({x.narrow(1, 0, prefix), map(x.narrow(1, prefix, count))}, 1);
 }
 
 }  // namespace graticule

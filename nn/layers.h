@@ -3,6 +3,7 @@
 #define GRATICULE_NN_LAYERS_H_
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -63,6 +64,9 @@ class DropPath : public Module {
   double rate_;
 };
 
+// Its rate in a layer of `depth`: it grows linearly from 0 in the first layer to `last` in the last.
+double DropPathRate(double last, int64_t layer, int64_t depth);
+
 // What the two maps of an Mlp are called among its parameters.
 struct MlpNames {
   std::string_view first = "fc1";
@@ -81,6 +85,12 @@ class Mlp : public Module {
   Linear fc2_;
   Dropout dropout_;
 };
+
+// x [B,N,D] behind those of `prefix` [1,P,D] that are defined.
+at::Tensor PrependTokens(at::TensorList prefix, const at::Tensor& x);
+
+// x [B,P+N,D] with `map` of its last `count` tokens, which keeps their shape, in their place.
+at::Tensor MapLastTokens(const at::Tensor& x, int64_t count, const std::function<at::Tensor(const at::Tensor&)>& map);
 
 }  // namespace graticule
 

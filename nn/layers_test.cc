@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "ATen/ops/cat.h"
 #include "ATen/ops/ones.h"
 #include "ATen/ops/randn.h"
 #include "ATen/ops/zeros.h"
@@ -65,6 +66,27 @@ TEST(DropPathTest, AddsAHalfPrecisionBranchInThePrecisionOfTheResidual) {
   const DropPath drop_path(0.5);
   const at::Tensor out = drop_path.Add(at::ones({8, 2, 2}), at::ones({8, 2, 2}, at::kBFloat16));
   EXPECT_EQ(out.scalar_type(), at::kFloat);
+}
+
+TEST(DropPathRateTest, GrowsLinearlyToTheLastLayer) {
+  EXPECT_EQ(DropPathRate(0.3, 0, 4), 0);
+  EXPECT_DOUBLE_EQ(DropPathRate(0.3, 2, 4), 0.2);
+  EXPECT_DOUBLE_EQ(DropPathRate(0.3, 3, 4), 0.3);
+  EXPECT_EQ(DropPathRate(0.3, 0, 1), 0);
+}
+
+TEST(TokensTest, PrefixTokensStandBeforeThePatches) {
+  const at::Tensor a = at::randn({1, 1, 3}), b = at::randn({1, 1, 3}), x = at::randn({2, 4, 3});
+  const at::Tensor out = PrependTokens({a, at::Tensor(), b}, x);
+  EXPECT_TRUE(out.equal(at::cat({at::cat({a, a}), at::cat({b, b}), x}, 1)));
+  EXPECT_TRUE(PrependTokens({at::Tensor()}, x).is_same(x));
+}
+
+TEST(TokensTest, OnlyTheLastTokensAreMapped) {
+  const at::Tensor x = at::randn({2, 5, 3});
+  const auto negate = [](const at::Tensor& tokens) { return tokens.neg(); };
+  EXPECT_TRUE(MapLastTokens(x, 3, negate).equal(at::cat({x.narrow(1, 0, 2), x.narrow(1, 2, 3).neg()}, 1)));
+  EXPECT_TRUE(MapLastTokens(x, 5, negate).equal(x.neg()));
 }
 
 TEST(DropoutTest, DropsEntriesInTrainModeOnly) {

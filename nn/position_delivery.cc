@@ -62,6 +62,11 @@ absl::Status CheckPositionDelivery(const PositionDelivery& delivery, int64_t dep
   return absl::OkStatus();
 }
 
+PositionDelivery WithFirstLayerByDefault(PositionDelivery delivery) {
+  if (!delivery.has_first_layer()) delivery.set_first_layer(true);
+  return delivery;
+}
+
 PositionDeliveryNorms::PositionDeliveryNorms(const PositionDelivery& delivery, const std::vector<int64_t>& widths,
                                              int64_t last_width, double epsilon)
     : add_to_input_(AddsToInput(delivery)),
@@ -83,6 +88,10 @@ DeliveredPosition PositionDeliveryNorms::Deliver(const at::Tensor& position) con
   return DeliveredPosition(*this, position);
 }
 
+at::Tensor DeliveredPosition::AddAtInput(const at::Tensor& tokens) const {
+  return norms_.add_to_input_ && origin_.defined() ? tokens.add(origin_) : tokens;
+}
+
 at::Tensor DeliveredPosition::AtLayer(int64_t layer) {
   CHECK_EQ(layer, next_layer_++) << "layers must ask in order";
   const LayerNorm* norm = norms_.norms_[layer];
@@ -92,9 +101,9 @@ at::Tensor DeliveredPosition::AtLayer(int64_t layer) {
   return current_;
 }
 
-at::Tensor DeliveredPosition::AtLastNorm() const {
+at::Tensor DeliveredPosition::AddAtLastNorm(const at::Tensor& normed) const {
   CHECK_EQ(next_layer_, static_cast<int64_t>(norms_.norms_.size())) << "the last norm comes after all layers";
-  return norms_.last_norm_ == nullptr || !last_.defined() ? at::Tensor() : norms_.last_norm_->Forward(last_);
+  return norms_.last_norm_ == nullptr || !last_.defined() ? normed : normed.add(norms_.last_norm_->Forward(last_));
 }
 
 void DeliveredPosition::Map(const std::function<at::Tensor(const at::Tensor&)>& map) {

@@ -39,6 +39,9 @@ absl::Status CheckPositionDelivery(const PositionDelivery& delivery);
 // What a backbone of `depth` layers, with or without a position encoding, can't do of it; an error without field path.
 absl::Status CheckPositionDelivery(const PositionDelivery& delivery, int64_t depth, bool has_position);
 
+// first_layer is true where it is absent: for backbones that the papers give a norm for layer 0.
+PositionDelivery WithFirstLayerByDefault(PositionDelivery delivery);
+
 class DeliveredPosition;
 
 // The LN' of a backbone. Parameters pos_norms.L.{weight,bias} of layer L, and last_pos_norm.{weight,bias}; the backbone
@@ -49,11 +52,13 @@ class PositionDeliveryNorms : public Module {
   // model's own norms.
   PositionDeliveryNorms(const PositionDelivery& delivery, const std::vector<int64_t>& widths, int64_t last_width,
                         double epsilon);
+  // `depth` layers and the last norm, all at `width`.
+  PositionDeliveryNorms(const PositionDelivery& delivery, int64_t depth, int64_t width, double epsilon)
+      : PositionDeliveryNorms(delivery, std::vector<int64_t>(depth, width), width, epsilon) {}
 
   // Starts the delivery of a forward pass. `position`: pos_0 [1,T,D] ([B,T,D] of selected patches), undefined where
   // there is none: nothing is delivered then.
   DeliveredPosition Deliver(const at::Tensor& position) const;
-  bool add_to_input() const { return add_to_input_; }
   std::string TypeName() const override { return "PositionDeliveryNorms"; }
 
  private:
@@ -69,10 +74,13 @@ class PositionDeliveryNorms : public Module {
 // The position on its way through one forward pass: each pos_l is computed once, at batch size 1.
 class DeliveredPosition {
  public:
+  // x_0: `tokens` [B,...,T,D], with pos_0 where the delivery adds it to the input.
+  at::Tensor AddAtInput(const at::Tensor& tokens) const;
   // pos_l [1,T,D] for layer `layer`'s attention, undefined where it gets none. Layers ask in order, each once.
   at::Tensor AtLayer(int64_t layer);
-  // LN'(pos_k) for the sum with the last norm, undefined where there is none. After all layers.
-  at::Tensor AtLastNorm() const;
+  // y: `normed` [B,...,T,D], the tokens after the last norm, with LN'(pos_k) where the delivery has one. After all
+  // layers.
+  at::Tensor AddAtLastNorm(const at::Tensor& normed) const;
   // Takes the position along where the tokens change shape between stages (patch merging): all layers from here on get
   // the mapped one.
   void Map(const std::function<at::Tensor(const at::Tensor&)>& map);

@@ -80,6 +80,28 @@ TEST(PositionDeliveryNormsTest, OwnsANormForEachLayerThatTakesPart) {
                                       "pos_norms.2.bias", "last_pos_norm.weight", "last_pos_norm.bias"}));
 }
 
+TEST(PositionDeliveryNormsTest, TheFirstLayerTakesPartByDefaultWhereTheBackboneSaysSo) {
+  PositionDelivery delivery = Preset(PositionDelivery::PVG);
+  EXPECT_TRUE(WithFirstLayerByDefault(delivery).first_layer());
+  delivery.set_first_layer(false);
+  EXPECT_FALSE(WithFirstLayerByDefault(delivery).first_layer());
+}
+
+TEST(DeliveredPositionTest, MeetsTheTokensAtTheInputAndTheLastNormWhereTheDeliverySaysSo) {
+  const at::Tensor pos_0 = at::randn({1, 2, 4}), x = at::randn({3, 2, 4});
+  for (const auto preset : {PositionDelivery::LAPE, PositionDelivery::MPVG}) {
+    const PositionDeliveryNorms norms(Preset(preset), /*depth=*/1, /*width=*/4, 0);
+    DeliveredPosition position = norms.Deliver(pos_0);
+    EXPECT_TRUE(position.AddAtInput(x).equal(preset == PositionDelivery::LAPE ? x : x.add(pos_0)));
+    position.AtLayer(0);
+    EXPECT_EQ(position.AddAtLastNorm(x).equal(x), preset == PositionDelivery::LAPE);
+    DeliveredPosition nothing = norms.Deliver(at::Tensor());
+    EXPECT_TRUE(nothing.AddAtInput(x).equal(x));
+    EXPECT_FALSE(nothing.AtLayer(0).defined());
+    EXPECT_TRUE(nothing.AddAtLastNorm(x).equal(x));
+  }
+}
+
 // Between stages the tokens lose rows and gain width; the position goes the same way.
 TEST(DeliveredPositionTest, MapTakesThePositionToTheNextStage) {
   PositionDelivery delivery = Preset(PositionDelivery::MPVG);
@@ -97,7 +119,8 @@ TEST(DeliveredPositionTest, MapTakesThePositionToTheNextStage) {
   EXPECT_TRUE(position.AtLayer(1).equal(at::tensor({-1, 1, 1, -1}, at::kFloat).view({1, 1, 4})));
   // pos_0 = 1 3 8 4: mean 4, variance 6.5.
   const at::Tensor expected = at::tensor({-3, -1, 4, 0}, at::kFloat).div(2.5495098).view({1, 1, 4});
-  EXPECT_TRUE(position.AtLastNorm().allclose(expected));
+  const at::Tensor normed = at::randn({2, 1, 4});
+  EXPECT_TRUE(position.AddAtLastNorm(normed).allclose(normed.add(expected)));
 }
 
 }  // namespace

@@ -17,6 +17,8 @@ struct Size2d {
   int64_t width = 0;
 
   int64_t area() const { return height * width; }
+  // How many squares of `side` there are down and across.
+  Size2d operator/(int64_t side) const { return {height / side, width / side}; }
   bool operator==(const Size2d&) const = default;
 };
 

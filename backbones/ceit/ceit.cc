@@ -1,12 +1,11 @@
 #include "backbones/ceit/ceit.h"
 
-#include <algorithm>
-
 #include "ATen/ops/cat.h"
 #include "ATen/ops/gelu.h"
 #include "ATen/ops/max_pool2d.h"
 #include "ATen/ops/stack.h"
 #include "absl/strings/str_cat.h"
+#include "backbones/block_options.h"
 #include "backbones/checks.h"
 #include "nn/position_encoding.h"
 #include "plugin/logging.h"
@@ -34,12 +33,6 @@ Ceit WithDefaults(const Ceit& given) {
   return config;
 }
 
-// Layer 0 takes part unless the pooling says otherwise: so the parameters of the published PVG and MPVG add up.
-PositionDelivery WithFirstLayer(PositionDelivery delivery) {
-  if (!delivery.has_first_layer()) delivery.set_first_layer(true);
-  return delivery;
-}
-
 // All mistakes of a config with its defaults filled in.
 absl::Status Check(const Ceit& config, const BackboneContext& context) {
   FieldErrors errors;
@@ -53,21 +46,13 @@ absl::Status Check(const Ceit& config, const BackboneContext& context) {
     }
   }
   CheckCount(errors, "stem_width", config.stem_width(), kMostWidth);
-  CheckCount(errors, "embed_dim", config.embed_dim(), kMostWidth);
-  CheckHeads(errors, "num_heads", config.num_heads(), config.embed_dim());
-  if (CheckCount(errors, "depth", config.depth(), kMostLayers)) {
-    errors.Add("depth", CheckPositionDelivery(context.contract.delivery, config.depth(), /*has_position=*/true));
-  }
-  CheckMlpRatio(errors, "mlp_ratio", config.mlp_ratio(), config.embed_dim());
+  CheckPlainTransformer(errors, config, context.contract, /*has_position=*/true);
   if (CheckCount(errors, "leff_kernel_size", config.leff_kernel_size(), kMostWidth) &&
       config.leff_kernel_size() % 2 == 0) {
     errors.Add("leff_kernel_size", absl::StrCat("must be odd, found ", config.leff_kernel_size()));
   }
-  CheckPositive(errors, "norm_epsilon", config.norm_epsilon());
-  CheckRate(errors, "drop_path_rate", config.drop_path_rate());
+  CheckLayerFields(errors, config);
   CheckRate(errors, "position_dropout", config.position_dropout());
-  CheckRate(errors, "projection_dropout", config.projection_dropout());
-  CheckRate(errors, "attention_dropout", config.attention_dropout());
   return errors.ToStatus();
 }
 
@@ -89,22 +74,21 @@ CeitFeedForward::CeitFeedForward(int64_t width, int64_t hidden, int64_t kernel)
 }
 
 at::Tensor CeitFeedForward::Forward(const at::Tensor& x, Size2d grid) const {
-  const int64_t prefix = x.size(1) - grid.area();
-  const at::Tensor tokens = prefix == 0 ? x : x.narrow(1, prefix, grid.area());
-  // The tokens are the map in channels-last order as they are, so nothing is permuted in memory.
-  at::Tensor map = tokens.unflatten(1, {grid.height, grid.width}).permute({0, 3, 1, 2});
-  map = at::gelu(bn1_.Forward(conv1_.Forward(map)));
-  map = at::gelu(bn2_.Forward(conv2_.Forward(map)));
-  map = bn3_.Forward(conv3_.Forward(map));
-  const at::Tensor y = map.flatten(2).transpose(1, 2);
-  return prefix == 0 ? y : at::cat({x.narrow(1, 0, prefix), y}, 1);
+  return MapLastTokens(x, grid.area(), [&](const at::Tensor& tokens) {
+    // The tokens are the map in channels-last order as they are, so nothing is permuted in memory.
+    at::Tensor map = tokens.unflatten(1, {grid.height, grid.width}).permute({0, 3, 1, 2});
+    map = at::gelu(bn1_.Forward(conv1_.Forward(map)));
+    map = at::gelu(bn2_.Forward(conv2_.Forward(map)));
+    map = bn3_.Forward(conv3_.Forward(map));
+    return map.flatten(2).transpose(1, 2);
+  });
 }
 
-CeitBlock::CeitBlock(const CeitBlockOptions& options)
+CeitBlock::CeitBlock(const TransformerBlockOptions& options, int64_t kernel)
     : norm1_(options.attention.width, options.norm_epsilon),
       attn_(options.attention),
       norm2_(options.attention.width, options.norm_epsilon),
-      leff_(options.attention.width, options.hidden, options.kernel),
+      leff_(options.attention.width, options.mlp_hidden, kernel),
       drop_path_(options.drop_path) {
   RegisterModule("norm1", &norm1_);
   RegisterModule("attn", &attn_);
@@ -120,11 +104,11 @@ at::Tensor CeitBlock::Forward(const at::Tensor& x, const at::Tensor& position, S
   return drop_path_.Add(attended, leff_.Forward(norm2_.Forward(attended), grid));
 }
 
-LayerwiseAttention::LayerwiseAttention(const CeitBlockOptions& options)
+LayerwiseAttention::LayerwiseAttention(const TransformerBlockOptions& options)
     : norm1_(options.attention.width, options.norm_epsilon),
       attn_(options.attention),
       norm2_(options.attention.width, options.norm_epsilon),
-      feedforward_(options.attention.width, options.hidden, options.attention.projection_dropout) {
+      feedforward_(options.attention.width, options.mlp_hidden, options.mlp_dropout) {
   RegisterModule("norm1", &norm1_);
   RegisterModule("attn", &attn_);
   RegisterModule("norm2", &norm2_);
@@ -145,7 +129,7 @@ absl::StatusOr<std::unique_ptr<Backbone>> CeitBackbone::Create(const Ceit& given
 
 CeitBackbone::CeitBackbone(const Ceit& config, const BackboneContext& context)
     : width_(config.embed_dim()),
-      grid_{context.image_size.height / config.patch_size(), context.image_size.width / config.patch_size()},
+      grid_(context.image_size / config.patch_size()),
       each_token_(!context.contract.class_token && config.average_lca() == Ceit::EACH_TOKEN),
       stem_conv_(
           {.in = context.channels, .out = config.stem_width(), .kernel = 7, .stride = 2, .padding = 3, .bias = false}),
@@ -153,8 +137,9 @@ CeitBackbone::CeitBackbone(const Ceit& config, const BackboneContext& context)
       patch_embed_(config.stem_width(), config.patch_size() / kStemStride, config.embed_dim()),
       position_dropout_(config.position_dropout()),
       norm_(config.embed_dim(), config.norm_epsilon()),
-      delivery_(WithFirstLayer(context.contract.delivery), std::vector<int64_t>(config.depth(), config.embed_dim()),
-                config.embed_dim(), config.norm_epsilon()) {
+      // So the parameters of the published PVG and MPVG add up.
+      delivery_(WithFirstLayerByDefault(context.contract.delivery), config.depth(), config.embed_dim(),
+                config.norm_epsilon()) {
   constexpr double kStd = 0.02;  // of tokens and positions at the start
   if (context.contract.class_token) {
     class_token_ =
@@ -169,18 +154,10 @@ CeitBackbone::CeitBackbone(const Ceit& config, const BackboneContext& context)
   RegisterModule("i2t.backbone.bn", &stem_norm_);
   RegisterModule("i2t", &patch_embed_);
   RegisterModule("pos_drop", &position_dropout_);
-  CeitBlockOptions options;
-  options.attention = {.width = width_,
-                       .heads = config.num_heads(),
-                       .qkv_bias = config.qkv_bias(),
-                       .attention_dropout = config.attention_dropout(),
-                       .projection_dropout = config.projection_dropout()};
-  options.hidden = static_cast<int64_t>(width_ * config.mlp_ratio());
-  options.kernel = config.leff_kernel_size();
-  options.norm_epsilon = config.norm_epsilon();
+  TransformerBlockOptions options = BlockOptions(config, width_, config.num_heads());
   for (int layer = 0; layer < config.depth(); ++layer) {
-    options.drop_path = config.drop_path_rate() * layer / std::max(config.depth() - 1, 1);
-    blocks_.push_back(std::make_unique<CeitBlock>(options));
+    options.drop_path = DropPathRate(config.drop_path_rate(), layer, config.depth());
+    blocks_.push_back(std::make_unique<CeitBlock>(options, config.leff_kernel_size()));
     RegisterModule(absl::StrCat("blocks.", layer), blocks_.back().get());
   }
   lca_ = std::make_unique<LayerwiseAttention>(options);
@@ -202,11 +179,9 @@ at::Tensor CeitBackbone::Summary(const at::Tensor& x) const {
 TokenMap CeitBackbone::Forward(const at::Tensor& images) {
   at::Tensor x = Stem(images);
   CHECK_EQ(x.size(1), grid_.area()) << "images are not of the size that the backbone was built for";
-  if (class_token_.defined()) x = at::cat({class_token_.expand({x.size(0), -1, -1}), x}, 1);
-  if (delivery_.add_to_input()) x = x.add(position_);
-  x = position_dropout_.Forward(x);
-
   DeliveredPosition delivered = delivery_.Deliver(position_);
+  x = position_dropout_.Forward(delivered.AddAtInput(PrependTokens({class_token_}, x)));
+
   std::vector<at::Tensor> summaries;
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     x = blocks_[layer]->Forward(x, delivered.AtLayer(layer), grid_);
@@ -223,9 +198,7 @@ TokenMap CeitBackbone::Forward(const at::Tensor& images) {
     // From here on LCA's result is the tokens' mean.
     x = x.add(attended.sub(summaries.back()).unsqueeze(1));
   }
-  x = norm_.Forward(x);
-  const at::Tensor last = delivered.AtLastNorm();
-  return {.tokens = last.defined() ? x.add(last) : x,
+  return {.tokens = delivered.AddAtLastNorm(norm_.Forward(x)),
           .prefix_tokens = prefix_tokens(),
           .grid = grid_,
           .position = position_};

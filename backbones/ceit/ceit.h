@@ -18,6 +18,7 @@
 #include "nn/patch_embed.h"
 #include "nn/position_delivery.h"
 #include "nn/token_map.h"
+#include "nn/transformer_block.h"
 
 namespace graticule {
 
@@ -35,18 +36,11 @@ class CeitFeedForward : public Module {
   BatchNorm bn1_, bn2_, bn3_;
 };
 
-struct CeitBlockOptions {
-  AttentionOptions attention;
-  int64_t hidden = 0;
-  int64_t kernel = 3;
-  double drop_path = 0;
-  double norm_epsilon = 1e-6;
-};
-
 // x' = x + attn(norm1(x) + position); y = x' + leff(norm2(x')).
 class CeitBlock : public Module {
  public:
-  explicit CeitBlock(const CeitBlockOptions& options);
+  // `kernel`: of the feed-forward's convolution.
+  CeitBlock(const TransformerBlockOptions& options, int64_t kernel);
   // x [B,T,D]; position [1,T,D], the layer's of DeliveredPosition, or undefined for none.
   at::Tensor Forward(const at::Tensor& x, const at::Tensor& position, Size2d grid) const;
   std::string TypeName() const override { return "CeitBlock"; }
@@ -63,7 +57,7 @@ class CeitBlock : public Module {
 // c' = c + attn(norm1(all)); z = c' + feedforward(norm2(c')), where c is the last of all.
 class LayerwiseAttention : public Module {
  public:
-  explicit LayerwiseAttention(const CeitBlockOptions& options);
+  explicit LayerwiseAttention(const TransformerBlockOptions& options);
   // [...,L,D], a token of each layer, to [...,D].
   at::Tensor Forward(const at::Tensor& layers) const;
   std::string TypeName() const override { return "LayerwiseAttention"; }

@@ -6,6 +6,7 @@
 
 #include "ATen/ops/max_pool2d.h"
 #include "absl/strings/str_cat.h"
+#include "backbones/block_options.h"
 #include "backbones/checks.h"
 #include "nn/position_encoding.h"
 #include "plugin/logging.h"
@@ -35,12 +36,6 @@ Nest WithDefaults(const Nest& given) {
   fill(*config.mutable_depths(), {2, 2, 8});
   fill(*config.mutable_num_heads(), {3, 6, 12});
   return config;
-}
-
-// Layer 0 takes part unless the pooling says otherwise, as the first layers of the other levels always do.
-PositionDelivery WithFirstLayer(PositionDelivery delivery) {
-  if (!delivery.has_first_layer()) delivery.set_first_layer(true);
-  return delivery;
 }
 
 int64_t Sum(const Values& values) { return std::accumulate(values.begin(), values.end(), int64_t{0}); }
@@ -102,10 +97,7 @@ absl::Status Check(const Nest& config, const BackboneContext& context) {
     CheckMlpRatio(errors, "mlp_ratio", config.mlp_ratio(),
                   *std::max_element(config.embed_dims().begin(), config.embed_dims().end()));
   }
-  CheckPositive(errors, "norm_epsilon", config.norm_epsilon());
-  CheckRate(errors, "drop_path_rate", config.drop_path_rate());
-  CheckRate(errors, "projection_dropout", config.projection_dropout());
-  CheckRate(errors, "attention_dropout", config.attention_dropout());
+  CheckLayerFields(errors, config);
   return errors.ToStatus();
 }
 
@@ -165,13 +157,13 @@ NestBackbone::NestBackbone(const Nest& config, const BackboneContext& context)
       patch_embed_(context.channels, config.patch_size(), config.embed_dims(0)),
       levels_(config.embed_dims_size()),
       norm_(*config.embed_dims().rbegin(), config.norm_epsilon()),
-      delivery_(WithFirstLayer(context.contract.delivery), Widths(config), *config.embed_dims().rbegin(),
+      // The first layers of the other levels always take part.
+      delivery_(WithFirstLayerByDefault(context.contract.delivery), Widths(config), *config.embed_dims().rbegin(),
                 config.norm_epsilon()) {
   DrawLikeLinear(patch_embed_);
   RegisterModule("patch_embed", &patch_embed_);
-  const int64_t first_blocks = int64_t{1} << (levels_.size() - 1), unit = config.patch_size() * first_blocks;
-  const Size2d block = {context.image_size.height / unit, context.image_size.width / unit};
-  const int64_t last_layer = std::max<int64_t>(Sum(config.depths()) - 1, 1);
+  const int64_t first_blocks = int64_t{1} << (levels_.size() - 1);
+  const Size2d block = context.image_size / (config.patch_size() * first_blocks);
   int64_t layer = 0;
   for (int l = 0; l < config.embed_dims_size(); ++l) {
     Level& level = levels_[l];
@@ -186,18 +178,10 @@ NestBackbone::NestBackbone(const Nest& config, const BackboneContext& context)
     const int64_t blocks = level.blocks.blocks * level.blocks.blocks;
     level.position = RegisterParameter(
         name + "pos_embed", init::TruncNormal(NewParameter({1, blocks, block.area(), width}), kStd), {.decay = false});
-    TransformerBlockOptions options;
-    options.attention = {.width = width,
-                         .heads = config.num_heads(l),
-                         .qkv_bias = config.qkv_bias(),
-                         .attention_dropout = config.attention_dropout(),
-                         .projection_dropout = config.projection_dropout(),
-                         .interleaved_heads = true};
-    options.mlp_hidden = static_cast<int64_t>(width * config.mlp_ratio());
-    options.mlp_dropout = config.projection_dropout();
-    options.norm_epsilon = config.norm_epsilon();
+    TransformerBlockOptions options = BlockOptions(config, width, config.num_heads(l));
+    options.attention.interleaved_heads = true;
     for (int i = 0; i < config.depths(l); ++i) {
-      options.drop_path = config.drop_path_rate() * layer++ / last_layer;
+      options.drop_path = DropPathRate(config.drop_path_rate(), layer++, Sum(config.depths()));
       level.encoder.push_back(std::make_unique<TransformerBlock>(options));
       RegisterModule(absl::StrCat(name, "transformer_encoder.", i), level.encoder.back().get());
     }
@@ -219,18 +203,14 @@ TokenMap NestBackbone::Forward(const at::Tensor& images) {
       x = level.pool->Forward(x);
       delivered.Map([&](const at::Tensor&) { return level.position; });
     }
-    x = level.blocks.Split(x);
-    if (delivery_.add_to_input()) x = x.add(level.position);
+    x = delivered.AddAtInput(level.blocks.Split(x));
     for (const auto& block : level.encoder) x = block->Forward(x, delivered.AtLayer(layer++));
     x = level.blocks.Join(x);
   }
 
   // The last level is a single block, in raster order.
-  x = norm_.Forward(x).flatten(1, 2);
-  const at::Tensor last = delivered.AtLastNorm();
-  return {.tokens = last.defined() ? x.add(last.flatten(1, 2)) : x,
-          .grid = grid(),
-          .position = levels_.back().position.flatten(1, 2)};
+  x = delivered.AddAtLastNorm(levels_.back().blocks.Split(norm_.Forward(x)));  // [B,1,N,D]
+  return {.tokens = x.flatten(1, 2), .grid = grid(), .position = levels_.back().position.flatten(1, 2)};
 }
 
 at::Tensor NestBackbone::Adapt(const std::string& name, const at::Tensor& loaded) const {

@@ -8,6 +8,7 @@
 #include "ATen/ops/cat.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "backbones/block_options.h"
 #include "backbones/checks.h"
 #include "google/protobuf/repeated_field.h"
 #include "nn/position_encoding.h"
@@ -45,13 +46,6 @@ Swin WithDefaults(const Swin& given) {
   return config;
 }
 
-PositionDelivery Delivery(const BackboneContext& context) {
-  PositionDelivery delivery = context.contract.delivery;
-  // As in the papers of LaPE and MPVG: their counts for Swin have a norm for layer 0.
-  if (!delivery.has_first_layer()) delivery.set_first_layer(true);
-  return delivery;
-}
-
 int64_t Depth(const Swin& config) {
   return std::accumulate(config.depths().begin(), config.depths().end(), int64_t{0});
 }
@@ -70,8 +64,7 @@ int Mergings(const Swin& config) { return config.depths_size() - (config.last_me
 
 // The tokens of a stage, and the window of its attention.
 Size2d Map(const Swin& config, Size2d image, int stage) {
-  const int64_t pixels = int64_t{config.patch_size()} << std::min(stage, Mergings(config));
-  return {image.height / pixels, image.width / pixels};
+  return image / (int64_t{config.patch_size()} << std::min(stage, Mergings(config)));
 }
 
 Size2d Window(const Swin& config, Size2d image, int stage) {
@@ -137,13 +130,10 @@ absl::Status Check(const Swin& config, const BackboneContext& context) {
   }
   if (has_stages) {
     errors.Add(config.absolute_position() ? "depths" : "absolute_position",
-               CheckPositionDelivery(Delivery(context), Depth(config), config.absolute_position()));
+               CheckPositionDelivery(context.contract.delivery, Depth(config), config.absolute_position()));
   }
-  CheckPositive(errors, "norm_epsilon", config.norm_epsilon());
-  CheckRate(errors, "drop_path_rate", config.drop_path_rate());
+  CheckLayerFields(errors, config);
   CheckRate(errors, "position_dropout", config.position_dropout());
-  CheckRate(errors, "projection_dropout", config.projection_dropout());
-  CheckRate(errors, "attention_dropout", config.attention_dropout());
   return errors.ToStatus();
 }
 
@@ -195,7 +185,9 @@ SwinBackbone::SwinBackbone(const Swin& config, const BackboneContext& context)
       patch_embed_(context.channels, config.patch_size(), config.embed_dim()),
       position_dropout_(config.position_dropout()),
       norm_(Widths(config).back(), config.norm_epsilon()),
-      delivery_(Delivery(context), Widths(config), Widths(config).back(), config.norm_epsilon()) {
+      // As in the papers of LaPE and MPVG: their counts for Swin have a norm for layer 0.
+      delivery_(WithFirstLayerByDefault(context.contract.delivery), Widths(config), Widths(config).back(),
+                config.norm_epsilon()) {
   RegisterModule("patch_embed", &patch_embed_);
   if (config.patch_norm()) {
     patch_norm_.emplace(config.embed_dim(), config.norm_epsilon());
@@ -221,22 +213,14 @@ SwinBackbone::SwinBackbone(const Swin& config, const BackboneContext& context)
       stage.merging = std::make_unique<PatchMerging>(stage.width / 2, join, config.norm_epsilon());
       RegisterModule(name + ".downsample", stage.merging.get());
     }
-    TransformerBlockOptions options;
-    options.attention = {.width = stage.width,
-                         .heads = stage.heads,
-                         .qkv_bias = config.qkv_bias(),
-                         .attention_dropout = config.attention_dropout(),
-                         .projection_dropout = config.projection_dropout()};
-    options.mlp_hidden = static_cast<int64_t>(stage.width * config.mlp_ratio());
-    options.mlp_dropout = config.projection_dropout();
-    options.norm_epsilon = config.norm_epsilon();
+    TransformerBlockOptions options = BlockOptions(config, stage.width, stage.heads);
     for (int b = 0; b < config.depths(s); ++b) {
       // Every second layer's windows lie across the borders of the others, along the axes where there are any.
       const auto shift = [&](int64_t map, int64_t window) { return b % 2 == 1 && window < map ? window / 2 : 0; };
       options.attention.windows =
           Windows(stage.map, stage.window,
                   {shift(stage.map.height, stage.window.height), shift(stage.map.width, stage.window.width)});
-      options.drop_path = config.drop_path_rate() * layer++ / std::max<int64_t>(Depth(config) - 1, 1);
+      options.drop_path = DropPathRate(config.drop_path_rate(), layer++, Depth(config));
       stage.blocks.push_back(std::make_unique<SwinBlock>(
           config.conditional_position(), options,
           config.relative_position_bias() ? std::make_unique<RelativePositionBias>(stage.window, stage.heads)
@@ -252,13 +236,12 @@ SwinBackbone::SwinBackbone(const Swin& config, const BackboneContext& context)
 TokenMap SwinBackbone::Forward(const at::Tensor& images) {
   at::Tensor x = patch_embed_.Forward(images);
   if (patch_norm_) x = patch_norm_->Forward(x);
-  if (position_.defined() && delivery_.add_to_input()) x = x.add(position_);
   const Size2d first = stages_.front().map;
   CHECK_EQ(x.size(1), first.area()) << "images are not of the size that the backbone was built for";
   const auto as_map = [&](const at::Tensor& tokens) { return tokens.unflatten(1, {first.height, first.width}); };
-  x = as_map(position_dropout_.Forward(x));  // [B,h,w,C]
 
   DeliveredPosition delivered = delivery_.Deliver(position_.defined() ? as_map(position_) : position_);
+  x = position_dropout_.Forward(delivered.AddAtInput(as_map(x)));  // [B,h,w,C]
   int64_t layer = 0;
   for (const Stage& stage : stages_) {
     if (stage.merging != nullptr) {
@@ -271,8 +254,7 @@ TokenMap SwinBackbone::Forward(const at::Tensor& images) {
     for (const auto& block : stage.blocks) x = block->Forward(x, delivered.AtLayer(layer++));
   }
 
-  x = norm_.Forward(x);
-  if (const at::Tensor last = delivered.AtLastNorm(); last.defined()) x = x.add(last);
+  x = delivered.AddAtLastNorm(norm_.Forward(x));
   return {.tokens = x.flatten(1, 2), .grid = grid(), .position = position_};
 }
 

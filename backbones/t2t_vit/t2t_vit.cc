@@ -1,19 +1,18 @@
 #include "backbones/t2t_vit/t2t_vit.h"
 
-#include <algorithm>
 #include <cmath>
 #include <tuple>
 #include <utility>
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/bmm.h"
-#include "ATen/ops/cat.h"
 #include "ATen/ops/constant_pad_nd.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/linalg_qr.h"
 #include "ATen/ops/linear.h"
 #include "ATen/ops/scaled_dot_product_attention.h"
 #include "absl/strings/str_cat.h"
+#include "backbones/block_options.h"
 #include "backbones/checks.h"
 #include "c10/core/DispatchKeySet.h"
 #include "c10/core/GradMode.h"
@@ -175,25 +174,17 @@ absl::Status Check(const T2tVit& config, const BackboneContext& context) {
   CheckPrefixTokens(errors, context.contract, PrefixTokens::kClassToken);
   CheckTiles(errors, "", absl::StrCat("tokens of ", kTokenSize, "×", kTokenSize, " pixels"), kTokenSize,
              context.image_size);
-  if (CheckCount(errors, "embed_dim", config.embed_dim(), kMostWidth) &&
-      config.embed_dim() % WidthMultiple(PositionEncoding::SINUSOID_1D) != 0) {
+  CheckPlainTransformer(errors, config, context.contract, /*has_position=*/true);
+  if (config.embed_dim() > 0 && config.embed_dim() % WidthMultiple(PositionEncoding::SINUSOID_1D) != 0) {
     errors.Add("embed_dim", absl::StrCat("must be even for the sinusoid, found ", config.embed_dim()));
   }
-  CheckHeads(errors, "num_heads", config.num_heads(), config.embed_dim());
-  if (CheckCount(errors, "depth", config.depth(), kMostLayers)) {
-    errors.Add("depth", CheckPositionDelivery(context.contract.delivery, config.depth(), /*has_position=*/true));
-  }
-  CheckMlpRatio(errors, "mlp_ratio", config.mlp_ratio(), config.embed_dim());
-  CheckPositive(errors, "norm_epsilon", config.norm_epsilon());
+  CheckLayerFields(errors, config);
   if (CheckCount(errors, "token_dim", config.token_dim(), kMostWidth) && config.token_dim() < 2) {
     errors.Add("token_dim", "must be 2 or more, found 1");
   }
   CheckAtLeastZero(errors, "class_token_std", config.class_token_std());
-  CheckRate(errors, "drop_path_rate", config.drop_path_rate());
   CheckRate(errors, "token_dropout", config.token_dropout());
   CheckRate(errors, "position_dropout", config.position_dropout());
-  CheckRate(errors, "projection_dropout", config.projection_dropout());
-  CheckRate(errors, "attention_dropout", config.attention_dropout());
   return errors.ToStatus();
 }
 
@@ -232,11 +223,10 @@ absl::StatusOr<std::unique_ptr<Backbone>> T2tVitBackbone::Create(const T2tVit& g
 
 T2tVitBackbone::T2tVitBackbone(const T2tVit& config, const BackboneContext& context)
     : width_(config.embed_dim()),
-      grid_{context.image_size.height / kTokenSize, context.image_size.width / kTokenSize},
+      grid_(context.image_size / kTokenSize),
       position_dropout_(config.position_dropout()),
       norm_(config.embed_dim(), config.norm_epsilon()),
-      delivery_(context.contract.delivery, std::vector<int64_t>(config.depth(), config.embed_dim()), config.embed_dim(),
-                config.norm_epsilon()) {
+      delivery_(context.contract.delivery, config.depth(), config.embed_dim(), config.norm_epsilon()) {
   if (context.contract.class_token) {
     class_token_ = RegisterParameter(
         "cls_token", init::TruncNormal(NewParameter({1, 1, width_}), config.class_token_std()), {.decay = false});
@@ -246,17 +236,9 @@ T2tVitBackbone::T2tVitBackbone(const T2tVit& config, const BackboneContext& cont
                         {.decay = false, .trainable = false});
   tokens_to_token_ = RegisterModule("tokens_to_token", std::make_unique<TokensToToken>(config, context.channels));
   RegisterModule("pos_drop", &position_dropout_);
-  TransformerBlockOptions options;
-  options.attention = {.width = width_,
-                       .heads = config.num_heads(),
-                       .qkv_bias = config.qkv_bias(),
-                       .attention_dropout = config.attention_dropout(),
-                       .projection_dropout = config.projection_dropout()};
-  options.mlp_hidden = static_cast<int64_t>(width_ * config.mlp_ratio());
-  options.mlp_dropout = config.projection_dropout();
-  options.norm_epsilon = config.norm_epsilon();
+  TransformerBlockOptions options = BlockOptions(config, width_, config.num_heads());
   for (int layer = 0; layer < config.depth(); ++layer) {
-    options.drop_path = config.drop_path_rate() * layer / std::max(config.depth() - 1, 1);
+    options.drop_path = DropPathRate(config.drop_path_rate(), layer, config.depth());
     blocks_.push_back(std::make_unique<TransformerBlock>(options));
     RegisterModule(absl::StrCat("blocks.", layer), blocks_.back().get());
   }
@@ -267,17 +249,14 @@ T2tVitBackbone::T2tVitBackbone(const T2tVit& config, const BackboneContext& cont
 TokenMap T2tVitBackbone::Forward(const at::Tensor& images) {
   CHECK(images.size(2) == grid_.height * kTokenSize && images.size(3) == grid_.width * kTokenSize)
       << "images are not of the size that the backbone was built for";
-  at::Tensor x = tokens_to_token_->Forward(images);
-  if (class_token_.defined()) x = at::cat({class_token_.expand({x.size(0), -1, -1}), x}, 1);
-  if (delivery_.add_to_input()) x = x.add(position_);
-  x = position_dropout_.Forward(x);
-
   DeliveredPosition delivered = delivery_.Deliver(position_);
+  at::Tensor x = delivered.AddAtInput(PrependTokens({class_token_}, tokens_to_token_->Forward(images)));
+  x = position_dropout_.Forward(x);
   for (size_t layer = 0; layer < blocks_.size(); ++layer) x = blocks_[layer]->Forward(x, delivered.AtLayer(layer));
-
-  x = norm_.Forward(x);
-  if (const at::Tensor last = delivered.AtLastNorm(); last.defined()) x = x.add(last);
-  return {.tokens = x, .prefix_tokens = prefix_tokens(), .grid = grid_, .position = position_};
+  return {.tokens = delivered.AddAtLastNorm(norm_.Forward(x)),
+          .prefix_tokens = prefix_tokens(),
+          .grid = grid_,
+          .position = position_};
 }
 
 at::Tensor T2tVitBackbone::Adapt(const std::string& name, const at::Tensor& loaded) const {

@@ -1,13 +1,12 @@
 #include "backbones/vit/vit.h"
 
-#include <algorithm>
 #include <set>
 
-#include "ATen/ops/cat.h"
 #include "ATen/ops/take_along_dim.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
+#include "backbones/block_options.h"
 #include "backbones/checks.h"
 #include "nn/irpe.h"
 #include "nn/position_encoding.h"
@@ -49,23 +48,10 @@ Vit WithDefaults(const Vit& given) {
 // All mistakes of a config with its defaults filled in.
 absl::Status Check(const Vit& config, const BackboneContext& context) {
   FieldErrors errors;
-  if (CheckPositive(errors, "patch_size", config.patch_size())) {
-    CheckTiles(errors, "patch_size", absl::StrCat("patches of ", config.patch_size()), config.patch_size(),
-               context.image_size);
-  }
-  const bool has_width = CheckCount(errors, "embed_dim", config.embed_dim(), kMostWidth);
-  const bool has_heads = has_width && CheckHeads(errors, "num_heads", config.num_heads(), config.embed_dim());
-  const int64_t multiple = WidthMultiple(config.position());
-  if (has_width && config.embed_dim() % multiple != 0) {
-    errors.Add("position",
-               absl::StrCat(PositionEncoding::Kind_Name(config.position()),
-                            " needs an embed_dim that is a multiple of ", multiple, ", found ", config.embed_dim()));
-  }
-  if (CheckCount(errors, "depth", config.depth(), kMostLayers)) {
-    errors.Add(
-        config.position() == PositionEncoding::NONE ? "position" : "depth",
-        CheckPositionDelivery(context.contract.delivery, config.depth(), config.position() != PositionEncoding::NONE));
-  }
+  CheckPatchSize(errors, config.patch_size(), context.image_size);
+  const bool has_heads =
+      CheckPlainTransformer(errors, config, context.contract, config.position() != PositionEncoding::NONE);
+  CheckPositionWidth(errors, config.position(), config.embed_dim());
   if (config.attention_position().has_irpe()) {
     const AttentionPosition::Irpe& irpe = config.attention_position().irpe();
     if (!(irpe.alpha() >= 1 && irpe.alpha() < irpe.beta() && irpe.beta() < irpe.gamma() && irpe.beta() < 100)) {
@@ -92,14 +78,10 @@ absl::Status Check(const Vit& config, const BackboneContext& context) {
     }
   }
   CheckAtLeastZero(errors, "layer_scale", config.layer_scale());
-  CheckMlpRatio(errors, "mlp_ratio", config.mlp_ratio(), config.embed_dim());
-  CheckPositive(errors, "norm_epsilon", config.norm_epsilon());
+  CheckLayerFields(errors, config);
   CheckAtLeastZero(errors, "position_std", config.position_std());
   CheckAtLeastZero(errors, "class_token_std", config.class_token_std());
-  CheckRate(errors, "drop_path_rate", config.drop_path_rate());
   CheckRate(errors, "position_dropout", config.position_dropout());
-  CheckRate(errors, "projection_dropout", config.projection_dropout());
-  CheckRate(errors, "attention_dropout", config.attention_dropout());
   return errors.ToStatus();
 }
 
@@ -115,14 +97,13 @@ VitBackbone::VitBackbone(const Vit& config, const BackboneContext& context)
     : config_(config),
       width_(config.embed_dim()),
       heads_(config.num_heads()),
-      grid_{context.image_size.height / config.patch_size(), context.image_size.width / config.patch_size()},
+      grid_(context.image_size / config.patch_size()),
       can_select_(config.attention_position().kind_case() == AttentionPosition::KIND_NOT_SET &&
                   config.conditional_position_after().empty()),
       patch_embed_(context.channels, config.patch_size(), config.embed_dim()),
       position_dropout_(config.position_dropout()),
       norm_(config.embed_dim(), config.norm_epsilon()),
-      delivery_(context.contract.delivery, std::vector<int64_t>(config.depth(), config.embed_dim()), config.embed_dim(),
-                config.norm_epsilon()) {
+      delivery_(context.contract.delivery, config.depth(), config.embed_dim(), config.norm_epsilon()) {
   if (context.contract.class_token) {
     class_token_ = RegisterParameter("cls_token", init::Normal(NewParameter({1, 1, width_}), config.class_token_std()),
                                      {.decay = false});
@@ -138,15 +119,7 @@ VitBackbone::VitBackbone(const Vit& config, const BackboneContext& context)
   }
   RegisterModule("patch_embed", &patch_embed_);
   RegisterModule("pos_drop", &position_dropout_);
-  TransformerBlockOptions options;
-  options.attention = {.width = width_,
-                       .heads = config.num_heads(),
-                       .qkv_bias = config.qkv_bias(),
-                       .attention_dropout = config.attention_dropout(),
-                       .projection_dropout = config.projection_dropout()};
-  options.mlp_hidden = static_cast<int64_t>(width_ * config.mlp_ratio());
-  options.mlp_dropout = config.projection_dropout();
-  options.norm_epsilon = config.norm_epsilon();
+  TransformerBlockOptions options = BlockOptions(config, width_, heads_);
   options.layer_scale = config.layer_scale();
   if (config.attention_position().rope().kind() == AttentionPosition::Rope::MIXED) {
     frequencies_ = RegisterParameter("rope.freqs",
@@ -155,7 +128,7 @@ VitBackbone::VitBackbone(const Vit& config, const BackboneContext& context)
                                      {.decay = false});
   }
   for (int layer = 0; layer < config.depth(); ++layer) {
-    options.drop_path = config.drop_path_rate() * layer / std::max(config.depth() - 1, 1);
+    options.drop_path = DropPathRate(config.drop_path_rate(), layer, config.depth());
     blocks_.push_back(std::make_unique<TransformerBlock>(options, NewEncoding(config, layer)));
     RegisterModule(absl::StrCat("blocks.", layer), blocks_.back().get());
   }
@@ -201,10 +174,9 @@ TokenMap VitBackbone::ForwardSelected(const at::Tensor& images, const PatchSelec
   const at::Tensor x = at::take_along_dim(patch_embed_.Forward(images), rows, 1);
   at::Tensor position;
   if (selection.position && position_.defined()) {
-    const int64_t batch = x.size(0), prefix = prefix_tokens();
+    const int64_t prefix = prefix_tokens();
     const at::Tensor patches = position_.narrow(1, prefix, grid_.area());
-    position =
-        at::cat({position_.narrow(1, 0, prefix).expand({batch, -1, -1}), at::take_along_dim(patches, rows, 1)}, 1);
+    position = PrependTokens({position_.narrow(1, 0, prefix)}, at::take_along_dim(patches, rows, 1));
   }
   return {.tokens = Encode(x, position),
           .prefix_tokens = prefix_tokens(),
@@ -214,28 +186,15 @@ TokenMap VitBackbone::ForwardSelected(const at::Tensor& images, const PatchSelec
 }
 
 at::Tensor VitBackbone::Encode(at::Tensor x, const at::Tensor& position) {
-  std::vector<at::Tensor> parts;
-  for (const at::Tensor& prefix : {class_token_, distillation_token_}) {
-    if (prefix.defined()) parts.push_back(prefix.expand({x.size(0), -1, -1}));
-  }
-  if (!parts.empty()) {
-    parts.push_back(x);
-    x = at::cat(parts, 1);
-  }
-  if (position.defined() && delivery_.add_to_input()) x = x.add(position);
-  x = position_dropout_.Forward(x);
-
   DeliveredPosition delivered = delivery_.Deliver(position);
+  x = delivered.AddAtInput(PrependTokens({class_token_, distillation_token_}, x));
+  x = position_dropout_.Forward(x);
   for (size_t layer = 0; layer < blocks_.size(); ++layer) {
     x = blocks_[layer]->Forward(x, delivered.AtLayer(layer));
     if (conditional_[layer] == nullptr) continue;
-    const at::Tensor patches = conditional_[layer]->Forward(x.narrow(1, prefix_tokens(), grid_.area()), grid_);
-    x = prefix_tokens() == 0 ? patches : at::cat({x.narrow(1, 0, prefix_tokens()), patches}, 1);
+    x = MapLastTokens(x, grid_.area(), [&](const at::Tensor& t) { return conditional_[layer]->Forward(t, grid_); });
   }
-
-  x = norm_.Forward(x);
-  const at::Tensor last = delivered.AtLastNorm();
-  return last.defined() ? x.add(last) : x;
+  return delivered.AddAtLastNorm(norm_.Forward(x));
 }
 
 at::Tensor VitBackbone::Adapt(const std::string& name, const at::Tensor& loaded) const {

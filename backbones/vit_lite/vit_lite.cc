@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "ATen/ops/cat.h"
 #include "ATen/ops/max_pool2d.h"
 #include "absl/strings/str_cat.h"
 #include "backbones/checks.h"
@@ -57,7 +56,7 @@ int64_t Slide(int64_t length, int64_t kernel, int64_t stride, int64_t padding) {
 
 // h×w of the tokens, for an image that the tokenizer can take.
 Size2d Grid(const VitLite& config, Size2d image) {
-  if (config.has_patch_size()) return {image.height / config.patch_size(), image.width / config.patch_size()};
+  if (config.has_patch_size()) return image / config.patch_size();
   const VitLite::Convolutions& c = config.convolutions();
   for (int layer = 0; layer < c.layers(); ++layer) {
     for (int64_t* side : {&image.height, &image.width}) {
@@ -111,24 +110,11 @@ absl::Status Check(const VitLite& config, const BackboneContext& context) {
   CheckPrefixTokens(errors, context.contract, PrefixTokens::kClassToken);
   if (config.has_convolutions()) {
     CheckConvolutions(errors, config.convolutions(), context.image_size);
-  } else if (CheckPositive(errors, "patch_size", config.patch_size())) {
-    CheckTiles(errors, "patch_size", absl::StrCat("patches of ", config.patch_size()), config.patch_size(),
-               context.image_size);
+  } else {
+    CheckPatchSize(errors, config.patch_size(), context.image_size);
   }
-  const bool has_width = CheckCount(errors, "embed_dim", config.embed_dim(), kMostWidth);
-  CheckHeads(errors, "num_heads", config.num_heads(), config.embed_dim());
-  const int64_t multiple = WidthMultiple(config.position());
-  if (has_width && config.embed_dim() % multiple != 0) {
-    errors.Add("position",
-               absl::StrCat(PositionEncoding::Kind_Name(config.position()),
-                            " needs an embed_dim that is a multiple of ", multiple, ", found ", config.embed_dim()));
-  }
-  if (CheckCount(errors, "depth", config.depth(), kMostLayers)) {
-    errors.Add(
-        config.position() == PositionEncoding::NONE ? "position" : "depth",
-        CheckPositionDelivery(context.contract.delivery, config.depth(), config.position() != PositionEncoding::NONE));
-  }
-  CheckMlpRatio(errors, "mlp_ratio", config.mlp_ratio(), config.embed_dim());
+  CheckPlainTransformer(errors, config, context.contract, config.position() != PositionEncoding::NONE);
+  CheckPositionWidth(errors, config.position(), config.embed_dim());
   CheckPositive(errors, "norm_epsilon", config.norm_epsilon());
   CheckAtLeastZero(errors, "position_std", config.position_std());
   CheckRate(errors, "drop_path_rate", config.drop_path_rate());
@@ -206,8 +192,7 @@ VitLiteBackbone::VitLiteBackbone(const VitLite& config, const BackboneContext& c
       tokenizer_(config, context.channels),
       dropout_(config.dropout()),
       norm_(config.embed_dim(), config.norm_epsilon()),
-      delivery_(context.contract.delivery, std::vector<int64_t>(config.depth(), config.embed_dim()), config.embed_dim(),
-                config.norm_epsilon()) {
+      delivery_(context.contract.delivery, config.depth(), config.embed_dim(), config.norm_epsilon()) {
   RegisterModule("tokenizer", &tokenizer_);
   if (context.contract.class_token) {
     class_token_ =
@@ -220,7 +205,7 @@ VitLiteBackbone::VitLiteBackbone(const VitLite& config, const BackboneContext& c
   }
   RegisterModule("classifier.dropout", &dropout_);
   for (int layer = 0; layer < config.depth(); ++layer) {
-    const double drop_path = config.drop_path_rate() * layer / std::max(config.depth() - 1, 1);
+    const double drop_path = DropPathRate(config.drop_path_rate(), layer, config.depth());
     layers_.push_back(
         RegisterModule(absl::StrCat("classifier.blocks.", layer), std::make_unique<VitLiteLayer>(config, drop_path)));
   }
@@ -231,16 +216,13 @@ VitLiteBackbone::VitLiteBackbone(const VitLite& config, const BackboneContext& c
 TokenMap VitLiteBackbone::Forward(const at::Tensor& images) {
   at::Tensor x = tokenizer_.Forward(images);
   CHECK_EQ(x.size(1), grid_.area()) << "images are not of the size that the backbone was built for";
-  if (class_token_.defined()) x = at::cat({class_token_.expand({x.size(0), -1, -1}), x}, 1);
-  if (position_.defined() && delivery_.add_to_input()) x = x.add(position_);
-  x = dropout_.Forward(x);
-
   DeliveredPosition delivered = delivery_.Deliver(position_);
+  x = dropout_.Forward(delivered.AddAtInput(PrependTokens({class_token_}, x)));
   for (size_t layer = 0; layer < layers_.size(); ++layer) x = layers_[layer]->Forward(x, delivered.AtLayer(layer));
-
-  x = norm_.Forward(x);
-  if (const at::Tensor last = delivered.AtLastNorm(); last.defined()) x = x.add(last);
-  return {.tokens = x, .prefix_tokens = prefix_tokens(), .grid = grid_, .position = position_};
+  return {.tokens = delivered.AddAtLastNorm(norm_.Forward(x)),
+          .prefix_tokens = prefix_tokens(),
+          .grid = grid_,
+          .position = position_};
 }
 
 at::Tensor VitLiteBackbone::Adapt(const std::string& name, const at::Tensor& loaded) const {

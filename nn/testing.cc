@@ -1,0 +1,44 @@
+#include "nn/testing.h"
+
+#include <utility>
+
+#include "c10/core/GradMode.h"
+#include "plugin/logging.h"
+
+namespace graticule {
+
+std::map<std::string, at::Tensor> ByName(const Module& module) {
+  std::map<std::string, at::Tensor> tensors;
+  for (const NamedParameter& parameter : module.Parameters()) tensors[parameter.name] = parameter.tensor;
+  for (const NamedBuffer& buffer : module.Buffers()) tensors[buffer.name] = buffer.tensor;
+  return tensors;
+}
+
+void Randomize(const Module& module, double std) {
+  c10::NoGradGuard no_grad;
+  for (const NamedParameter& parameter : module.Parameters()) {
+    if (!parameter.trainable) continue;
+    at::Tensor tensor = parameter.tensor;
+    tensor.normal_(0, std);
+    const bool is_norm_scale = tensor.dim() == 1 && parameter.name.ends_with("weight");
+    if (is_norm_scale) tensor.add_(1);
+  }
+  for (const NamedBuffer& buffer : module.Buffers()) {
+    at::Tensor tensor = buffer.tensor;
+    if (!tensor.is_floating_point()) continue;  // a count of batches
+    tensor.normal_(0, std);
+    if (buffer.name.ends_with("running_var")) tensor.exp_();
+  }
+}
+
+double LargestDifference(const at::Tensor& a, const at::Tensor& b) { return a.sub(b).abs().max().item<double>(); }
+
+PositionDelivery Preset(PositionDelivery::Preset preset) { return ResolvePositionDelivery({}, preset); }
+
+Safetensors ReadFixture(const std::string& path) {
+  auto fixture = ReadSafetensors(path);
+  CHECK(fixture.ok()) << fixture.status();
+  return *std::move(fixture);
+}
+
+}  // namespace graticule

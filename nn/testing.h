@@ -1,0 +1,32 @@
+// What the tests of models share.
+#ifndef GRATICULE_NN_TESTING_H_
+#define GRATICULE_NN_TESTING_H_
+
+#include <map>
+#include <string>
+
+#include "ATen/core/Tensor.h"
+#include "nn/module.h"
+#include "nn/position_delivery.h"
+#include "nn/safetensors.h"
+
+namespace graticule {
+
+// Parameters and buffers; they share storage with the module's.
+std::map<std::string, at::Tensor> ByName(const Module& module);
+
+// Draws weights under which every part of a model matters: normal of `std`, scales of norms around 1, moving variances
+// positive. Fixed tables stay.
+void Randomize(const Module& module, double std = 0.4);
+
+// Of an entry.
+double LargestDifference(const at::Tensor& a, const at::Tensor& b);
+
+PositionDelivery Preset(PositionDelivery::Preset preset);
+
+// A file that a test has as data, by its path in the repository.
+Safetensors ReadFixture(const std::string& path);
+
+}  // namespace graticule
+
+#endif  // GRATICULE_NN_TESTING_H_
