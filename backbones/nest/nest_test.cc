@@ -1,63 +1,29 @@
 #include "backbones/nest/nest.h"
 
 #include <algorithm>
-#include <cmath>
-#include <map>
-#include <memory>
+#include <limits>
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/arange.h"
 #include "ATen/ops/conv2d.h"
-#include "ATen/ops/empty.h"
-#include "ATen/ops/linear.h"
 #include "ATen/ops/randn.h"
 #include "ATen/ops/stack.h"
 #include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
+#include "backbones/testing.h"
 #include "c10/core/GradMode.h"
 #include "gtest/gtest.h"
 #include "nn/macs.h"
 #include "nn/module.h"
 #include "nn/position_delivery.h"
 #include "nn/safetensors.h"
-#include "plugin/logging.h"
-#include "plugin/registry.h"
-#include "plugin/status.h"
+#include "nn/testing.h"
 
 namespace graticule {
 namespace {
-
-BackboneContext Context(Size2d image_size, const PositionDelivery& delivery) {
-  return {.image_size = image_size, .contract = {.class_token = false, .delivery = delivery}};
-}
-
-PositionDelivery Preset(PositionDelivery::Preset preset) { return ResolvePositionDelivery({}, preset); }
-
-std::unique_ptr<Backbone> Build(const Nest& config, const BackboneContext& context) {
-  auto backbone = Registry<Backbone>::Create(config, context);
-  CHECK(backbone.ok()) << backbone.status();
-  return std::move(*backbone);
-}
-
-std::map<std::string, at::Tensor> ByName(const Module& module) {
-  std::map<std::string, at::Tensor> tensors;
-  for (const NamedParameter& parameter : module.Parameters()) tensors[parameter.name] = parameter.tensor;
-  return tensors;
-}
-
-// Weights under which every part of the model matters.
-void Randomize(const Module& module) {
-  c10::NoGradGuard no_grad;
-  for (auto& [name, tensor] : ByName(module)) {
-    tensor.normal_(0, 0.4);
-    const bool is_norm_scale = tensor.dim() == 1 && name.ends_with("weight");
-    if (is_norm_scale) tensor.add_(1);
-  }
-}
 
 Nest Config(const std::vector<int>& widths, const std::vector<int>& depths, const std::vector<int>& heads) {
   Nest config;
@@ -82,11 +48,10 @@ TEST(NestTest, HasThePublishedNumberOfParametersAndMultiplyAdds) {
   const MetaScope meta;
   for (const Published& published : {Published{Tiny(), 17'057'608, 5.83}, Published{Small(), 38'351'176, 10.35},
                                      Published{Base(), 67'723'368, 17.96}}) {
-    const auto backbone = Build(published.config, Context({224, 224}, Preset(PositionDelivery::VIT)));
+    const auto backbone = Build(published.config, Context({224, 224}, false));
     EXPECT_EQ(backbone->ParameterCount() + backbone->width() * 1000 + 1000, published.parameters);
     EXPECT_EQ(backbone->grid(), (Size2d{14, 14}));
-    const at::Tensor images = at::empty({1, 3, 224, 224}, at::TensorOptions().device(at::kMeta));
-    const MacCount macs = CountMacs(backbone->Parameters(), [&] { backbone->Forward(images); });
+    const MacCount macs = CountMacs(*backbone, {224, 224});
     EXPECT_NEAR((macs.total + backbone->width() * 1000) / 1e9, published.gmacs, 0.01 * published.gmacs);
   }
 }
@@ -96,7 +61,7 @@ TEST(NestTest, DeliveredPositionsAddTheirNormsAlone) {
   const MetaScope meta;
   const int64_t of_layers = 2 * (2 * 96 + 2 * 192 + 8 * 384);
   const auto count = [](PositionDelivery::Preset preset) {
-    return Build(Tiny(), Context({224, 224}, Preset(preset)))->ParameterCount();
+    return Build(Tiny(), Context({224, 224}, false, Preset(preset)))->ParameterCount();
   };
   const int64_t plain = count(PositionDelivery::VIT);
   EXPECT_EQ(count(PositionDelivery::LAPE), plain + of_layers);
@@ -105,7 +70,7 @@ TEST(NestTest, DeliveredPositionsAddTheirNormsAlone) {
 }
 
 TEST(NestTest, DecaysMatricesOnly) {
-  const auto backbone = Build(Config({8, 8}, {1, 1}, {1, 1}), Context({32, 32}, Preset(PositionDelivery::MPVG)));
+  const auto backbone = Build(Config({8, 8}, {1, 1}, {1, 1}), Context({32, 32}, false, Preset(PositionDelivery::MPVG)));
   for (const NamedParameter& parameter : backbone->Parameters()) {
     EXPECT_EQ(parameter.decay, parameter.tensor.dim() > 1 && !parameter.name.ends_with("pos_embed")) << parameter.name;
   }
@@ -113,14 +78,11 @@ TEST(NestTest, DecaysMatricesOnly) {
 
 // ---- The equations --------------------------------------------------------------------------------------------------
 
-// The model written out in double for a single image, on maps in raster order [h·w,D]: blocks are a rule about which
-// tokens attend to which.
-class PlainNest {
+// For a single image, on maps in raster order [h·w,D]: blocks are a rule about which tokens attend to which.
+class PlainNest : public PlainModel {
  public:
-  PlainNest(const Module& module, const Nest& config, Size2d block, PositionDelivery delivery)
-      : config_(config), block_(block), delivery_(delivery) {
-    for (const auto& [name, tensor] : ByName(module)) weights_[name] = tensor.detach().to(at::kDouble);
-  }
+  PlainNest(const Module& module, const Nest& config, Size2d block, const PositionDelivery& delivery)
+      : PlainModel(module, 1e-6), config_(config), block_(block), delivery_(delivery) {}
 
   // image [3,H,W] to tokens [N,D].
   at::Tensor Tokens(const at::Tensor& image) const {
@@ -143,44 +105,34 @@ class PlainNest {
         rows.push_back(W(level + "pos_embed")[0][block_of.back()][place]);
       }
       pos_0 = pos = at::stack(rows);
-      at::Tensor together = at::zeros({map.area(), map.area()}, at::kDouble);
+      // Of the logits: tokens of different blocks don't see each other.
+      at::Tensor apart = at::zeros({map.area(), map.area()}, at::kDouble);
       for (int64_t i = 0; i < map.area(); ++i) {
-        for (int64_t j = 0; j < map.area(); ++j) together[i][j] = block_of[i] == block_of[j] ? 1 : 0;
+        for (int64_t j = 0; j < map.area(); ++j) {
+          if (block_of[i] != block_of[j]) apart[i][j] = -std::numeric_limits<double>::infinity();
+        }
       }
 
       if (delivery_.add_to_input()) x = x + pos_0;
       for (int i = 0; i < config_.depths(l); ++i, ++layer) {
-        const std::string block = absl::StrCat(level, "transformer_encoder.", i, ".");
-        at::Tensor normed = Norm(x, block + "norm1");
         const bool first_layer = !delivery_.has_first_layer() || delivery_.first_layer();
+        at::Tensor given;
         if (delivery_.layers() != PositionDelivery::NONE && (layer > 0 || first_layer)) {
           pos = Norm(delivery_.layers() == PositionDelivery::FLAT ? pos_0 : pos, absl::StrCat("pos_norms.", layer));
-          normed = normed + pos;
+          given = pos;
         }
         if (delivery_.last() == layer && layer > 0) last = pos;
-        x = x + Attend(normed, together, config_.num_heads(l), block + "attn.");
-        const at::Tensor hidden = Affine(Norm(x, block + "norm2"), block + "mlp.fc1");
-        x = x + Affine(hidden * 0.5 * (1 + (hidden / std::sqrt(2.0)).erf()), block + "mlp.fc2");
+        // timm puts the heads' first channels before their second ones.
+        x = Block(x, absl::StrCat(level, "transformer_encoder.", i), given,
+                  {.heads = config_.num_heads(l), .bias = apart, .interleaved = true});
       }
     }
-    at::Tensor y = Norm(x, "norm");
+    const at::Tensor y = Norm(x, "norm");
     if (!delivery_.has_last()) return y;
     return y + Norm(delivery_.last() == 0 ? pos_0 : last, "last_pos_norm");
   }
 
  private:
-  at::Tensor W(const std::string& name) const { return weights_.at(name); }
-
-  at::Tensor Norm(const at::Tensor& x, const std::string& name) const {
-    const at::Tensor centred = x - x.mean(-1, true);
-    const at::Tensor variance = (centred * centred).mean(-1, true);
-    return centred / (variance + 1e-6).sqrt() * W(name + ".weight") + W(name + ".bias");
-  }
-
-  at::Tensor Affine(const at::Tensor& x, const std::string& name) const {
-    return x.matmul(W(name + ".weight").t()) + W(name + ".bias");
-  }
-
   // [C,H,W] to [h·w,D].
   at::Tensor Convolution(const at::Tensor& map, const std::string& name, int64_t stride, int64_t padding) const {
     return at::conv2d(map.unsqueeze(0), W(name + ".weight"), W(name + ".bias"), stride, padding)[0].flatten(1).t();
@@ -206,21 +158,6 @@ class PlainNest {
     return at::stack(pooled);
   }
 
-  // Among those that are `together`.
-  at::Tensor Attend(const at::Tensor& x, const at::Tensor& together, int64_t heads, const std::string& name) const {
-    const int64_t width = x.size(1), size = width / heads;
-    const at::Tensor qkv = Affine(x, name + "qkv");
-    std::vector<at::Tensor> of_heads;
-    for (int64_t first = 0; first < width; first += size) {
-      const auto part = [&](int64_t which) { return qkv.narrow(1, which * width + first, size); };
-      const at::Tensor weights = (part(0).matmul(part(1).t()) / std::sqrt(size)).exp() * together;
-      of_heads.push_back(weights.matmul(part(2)) / weights.sum(1, true));
-    }
-    // timm puts the heads' first channels before their second ones.
-    return Affine(at::stack(of_heads, 2).flatten(1), name + "proj");
-  }
-
-  std::map<std::string, at::Tensor> weights_;
   Nest config_;
   Size2d block_;
   PositionDelivery delivery_;
@@ -264,9 +201,9 @@ TEST(NestTest, ComputesTheEquations) {
   for (const Case& c : Cases()) {
     SCOPED_TRACE(c.name);
     const Nest config = SmallConfig(c.padding);
-    const auto backbone = Build(config, Context(kImage, c.delivery));
+    const auto backbone = Build(config, Context(kImage, false, c.delivery));
     Randomize(*backbone);
-    const at::Tensor images = at::randn({2, 3, kImage.height, kImage.width});
+    const at::Tensor images = RandomImages(2, kImage);
     const TokenMap map = backbone->Forward(images);
     ASSERT_EQ(map.tokens.sizes(), (at::IntArrayRef{2, 6, 12}));
     EXPECT_EQ(map.prefix_tokens, 0);
@@ -274,7 +211,7 @@ TEST(NestTest, ComputesTheEquations) {
     EXPECT_TRUE(map.position.equal(ByName(*backbone).at("levels.2.pos_embed")[0]));
     const PlainNest plain(*backbone, config, {2, 3}, c.delivery);
     for (int image = 0; image < 2; ++image) {
-      EXPECT_LT((map.tokens[image] - plain.Tokens(images[image])).abs().max().item<double>(), 5e-5);
+      EXPECT_LT(LargestDifference(map.tokens[image], plain.Tokens(images[image])), 5e-5);
     }
   }
 }
@@ -282,21 +219,15 @@ TEST(NestTest, ComputesTheEquations) {
 TEST(NestTest, GradientsReachEveryParameter) {
   for (const Case& c : Cases()) {
     SCOPED_TRACE(c.name);
-    const auto backbone = Build(SmallConfig(c.padding), Context(kImage, c.delivery));
+    const auto backbone = Build(SmallConfig(c.padding), Context(kImage, false, c.delivery));
     Randomize(*backbone);
-    const at::Tensor tokens = backbone->Forward(at::randn({2, 3, kImage.height, kImage.width})).tokens;
-    (tokens * at::randn(tokens.sizes())).sum().backward();
-    for (const NamedParameter& parameter : backbone->Parameters()) {
-      ASSERT_TRUE(parameter.tensor.grad().defined()) << parameter.name;
-      EXPECT_TRUE(parameter.tensor.grad().isfinite().all().item<bool>()) << parameter.name;
-      EXPECT_GT(parameter.tensor.grad().abs().max().item<double>(), 0) << parameter.name;
-    }
+    ExpectGradients(*backbone, RandomImages(2, kImage));
   }
 }
 
 TEST(NestTest, ASingleLevelIsAPlainTransformer) {
   const Nest config = Config({8}, {2}, {2});
-  const auto backbone = Build(config, Context({12, 20}, Preset(PositionDelivery::MPVG)));
+  const auto backbone = Build(config, Context({12, 20}, false, Preset(PositionDelivery::MPVG)));
   EXPECT_EQ(backbone->grid(), (Size2d{3, 5}));
   EXPECT_EQ(backbone->Forward(at::randn({1, 3, 12, 20})).tokens.sizes(), (at::IntArrayRef{1, 15, 8}));
 }
@@ -314,49 +245,6 @@ TEST(NestBlocksTest, SplitsTheMapAndJoinsItAgain) {
 
 // ---- timm -----------------------------------------------------------------------------------------------------------
 
-Safetensors Fixture(const std::string& name) {
-  auto fixture = ReadSafetensors(absl::StrCat("backbones/nest/testdata/", name, ".safetensors"));
-  CHECK(fixture.ok()) << fixture.status();
-  return *std::move(fixture);
-}
-
-// timm's model and this one, with the same weights: tokens, logits, and the gradients of the mean of the squared
-// logits.
-void ExpectParity(const std::string& name, const Nest& config, Size2d image_size) {
-  const Safetensors fixture = Fixture(name);
-  const auto backbone = Build(config, Context(image_size, Preset(PositionDelivery::VIT)));
-  std::map<std::string, at::Tensor> parameters = ByName(*backbone);
-  {
-    c10::NoGradGuard no_grad;
-    for (auto& [parameter, tensor] : parameters) {
-      const at::Tensor loaded = fixture.Find(parameter);
-      ASSERT_TRUE(loaded.defined()) << "timm has no " << parameter;
-      ASSERT_EQ(loaded.sizes(), tensor.sizes()) << parameter;
-      tensor.copy_(loaded);
-    }
-  }
-  for (const std::string head : {"head.weight", "head.bias"}) {
-    parameters[head] = fixture.Find(head).requires_grad_(true);
-  }
-  for (const auto& [tensor, unused] : fixture.tensors) {
-    const bool is_weight =
-        tensor != "images" && tensor != "tokens" && tensor != "logits" && !tensor.starts_with("grad/");
-    EXPECT_TRUE(!is_weight || parameters.contains(tensor)) << "not in this model: " << tensor;
-  }
-
-  const TokenMap map = backbone->Forward(fixture.Find("images"));
-  EXPECT_LT((map.tokens - fixture.Find("tokens")).abs().max().item<double>(), 5e-5);
-  const at::Tensor logits = at::linear(map.tokens.mean(1), parameters.at("head.weight"), parameters.at("head.bias"));
-  EXPECT_LT((logits - fixture.Find("logits")).abs().max().item<double>(), 5e-5);
-
-  logits.square().mean().backward();
-  for (const auto& [parameter, tensor] : parameters) {
-    const at::Tensor expected = fixture.Find("grad/" + parameter);
-    const double difference = (tensor.grad() - expected).norm().item<double>();
-    EXPECT_LT(difference, 1e-3 * expected.norm().item<double>()) << parameter;
-  }
-}
-
 Nest FixtureConfig(Nest::PoolPadding padding) {
   Nest config = Config({8, 12, 16}, {1, 1, 2}, {1, 2, 4});
   config.set_patch_size(2);
@@ -365,9 +253,13 @@ Nest FixtureConfig(Nest::PoolPadding padding) {
   return config;
 }
 
-TEST(NestParityTest, SymmetricPadding) { ExpectParity("symmetric", FixtureConfig(Nest::SYMMETRIC), {16, 16}); }
+TEST(NestParityTest, SymmetricPadding) {
+  ExpectParity(Fixture("nest", "symmetric"), FixtureConfig(Nest::SYMMETRIC), Context({16, 16}, false));
+}
 
-TEST(NestParityTest, TensorFlowsPadding) { ExpectParity("same", FixtureConfig(Nest::SAME), {16, 16}); }
+TEST(NestParityTest, TensorFlowsPadding) {
+  ExpectParity(Fixture("nest", "same"), FixtureConfig(Nest::SAME), Context({16, 16}, false));
+}
 
 TEST(NestParityTest, TwoLevelsWithoutQkvBias) {
   Nest config = Config({8, 12}, {2, 1}, {2, 3});
@@ -375,14 +267,14 @@ TEST(NestParityTest, TwoLevelsWithoutQkvBias) {
   config.set_mlp_ratio(2);
   config.set_qkv_bias(false);
   config.set_pool_padding(Nest::SAME);
-  ExpectParity("two_levels", config, {12, 12});
+  ExpectParity(Fixture("nest", "two_levels"), config, Context({12, 12}, false));
 }
 
 TEST(NestParityTest, AdaptsPositionsOfAnotherSize) {
-  const Safetensors fixture = Fixture("position_resize");
+  const Safetensors fixture = Fixture("nest", "position_resize");
   const Nest config = Config({8, 8}, {1, 1}, {1, 1});
   for (const int64_t side : {2, 5}) {
-    const auto backbone = Build(config, Context({8 * side, 8 * side}, Preset(PositionDelivery::VIT)));
+    const auto backbone = Build(config, Context({8 * side, 8 * side}, false));
     const at::Tensor adapted = backbone->Adapt("levels.0.pos_embed", fixture.Find("table"));
     EXPECT_TRUE(adapted.allclose(fixture.Find(absl::StrCat(side, "x", side)), 0, 1e-6));
     EXPECT_FALSE(backbone->Adapt("levels.1.pos_embed", fixture.Find("table")).defined()) << "4 blocks for 1";
@@ -392,9 +284,7 @@ TEST(NestParityTest, AdaptsPositionsOfAnotherSize) {
 
 TEST(NestTest, KnowsItsNameInTimm) {
   const MetaScope meta;
-  const auto timm = [](Nest config, Size2d image_size) {
-    return Build(config, Context(image_size, Preset(PositionDelivery::VIT)))->Timm();
-  };
+  const auto timm = [](Nest config, Size2d image_size) { return Build(config, Context(image_size, false))->Timm(); };
   Nest config = Base();
   config.set_pool_padding(Nest::SAME);
   EXPECT_EQ(timm(config, {224, 224})->architecture, "nest_base_jx");
@@ -407,7 +297,7 @@ TEST(NestTest, KnowsItsNameInTimm) {
 // ---- Construction ---------------------------------------------------------------------------------------------------
 
 TEST(NestTest, StartsAsTimm) {
-  const auto backbone = Build(Tiny(), Context({224, 224}, Preset(PositionDelivery::MPVG)));
+  const auto backbone = Build(Tiny(), Context({224, 224}, false, Preset(PositionDelivery::MPVG)));
   const auto weights = ByName(*backbone);
   for (const std::string name : {"patch_embed.proj.weight", "levels.1.pool.conv.weight", "levels.0.pos_embed",
                                  "levels.2.transformer_encoder.3.attn.qkv.weight"}) {
@@ -423,23 +313,13 @@ TEST(NestTest, DropoutAndDropPathActInTrainModeOnly) {
   config.set_drop_path_rate(0.5);
   config.set_projection_dropout(0.1);
   config.set_attention_dropout(0.1);
-  const auto backbone = Build(config, Context(kImage, Preset(PositionDelivery::MPVG)));
+  const auto backbone = Build(config, Context(kImage, false, Preset(PositionDelivery::MPVG)));
   Randomize(*backbone);
-  const at::Tensor images = at::randn({2, 3, kImage.height, kImage.width});
-  EXPECT_FALSE(backbone->Forward(images).tokens.equal(backbone->Forward(images).tokens));
-  backbone->SetTraining(false);
-  EXPECT_TRUE(backbone->Forward(images).tokens.equal(backbone->Forward(images).tokens));
-}
-
-std::map<std::string, std::string> Errors(const Nest& config, const BackboneContext& context) {
-  std::map<std::string, std::string> errors;
-  const auto backbone = Registry<Backbone>::Create(config, context);
-  for (const FieldError& error : FieldErrors::FromStatus(backbone.status())) errors[error.path] = error.message;
-  return errors;
+  ExpectRandomInTrainModeOnly(*backbone, RandomImages(2, kImage));
 }
 
 TEST(NestErrorsTest, ImagesThatTheBlocksDoNotTile) {
-  auto errors = Errors(Tiny(), Context({224, 200}, Preset(PositionDelivery::VIT)));
+  auto errors = Errors(Tiny(), Context({224, 200}, false));
   ASSERT_EQ(errors.size(), 1);
   EXPECT_EQ(errors["patch_size"],
             "patches of 4 in 2^2 blocks down and across (3 levels) don't tile images of 224×200 (height×width); the "
@@ -453,34 +333,32 @@ TEST(NestErrorsTest, AllMistakesComeTogether) {
   config.set_drop_path_rate(1);
   config.set_attention_dropout(-0.1);
   config.set_norm_epsilon(0);
-  auto errors = Errors(config, Context({224, 224}, Preset(PositionDelivery::VIT)));
-  std::set<std::string> paths;
-  for (const auto& [path, message] : errors) paths.insert(path);
-  EXPECT_EQ(paths, (std::set<std::string>{"patch_size", "embed_dims[1]", "depths[1]", "num_heads[0]", "mlp_ratio",
-                                          "drop_path_rate", "attention_dropout", "norm_epsilon"}));
-  errors = Errors(Config({96, 192}, {2, 2}, {}), Context({224, 224}, Preset(PositionDelivery::VIT)));
+  EXPECT_EQ(ErrorPaths(config, Context({224, 224}, false)),
+            (std::set<std::string>{"patch_size", "embed_dims[1]", "depths[1]", "num_heads[0]", "mlp_ratio",
+                                   "drop_path_rate", "attention_dropout", "norm_epsilon"}));
+  auto errors = Errors(Config({96, 192}, {2, 2}, {}), Context({224, 224}, false));
   ASSERT_EQ(errors.size(), 1);
   EXPECT_EQ(errors["num_heads"], "has 3 values, but embed_dims has 2: one a level");
-  errors = Errors(Config(std::vector<int>(40, 8), {}, {}), Context({224, 224}, Preset(PositionDelivery::VIT)));
+  errors = Errors(Config(std::vector<int>(40, 8), {}, {}), Context({224, 224}, false));
   EXPECT_EQ(errors["embed_dims"], "must be 10 at most, found 40");
 }
 
 TEST(NestErrorsTest, AContractThatTheModelCannotMeet) {
-  BackboneContext context = Context({224, 224}, Preset(PositionDelivery::VIT));
+  BackboneContext context = Context({224, 224}, false);
   context.contract.class_token = true;
   EXPECT_EQ(Errors(Tiny(), context)[""],
             "has no class token, which the pooling asks for; choose a pooling of the patch tokens");
   PositionDelivery delivery = Preset(PositionDelivery::PVG);
   delivery.set_last(12);
-  EXPECT_TRUE(Errors(Tiny(), Context({224, 224}, delivery)).contains("depths"));
+  EXPECT_TRUE(Errors(Tiny(), Context({224, 224}, false, delivery)).contains("depths"));
   delivery.set_last(3);
-  EXPECT_EQ(Errors(Tiny(), Context({224, 224}, delivery))["depths"],
+  EXPECT_EQ(Errors(Tiny(), Context({224, 224}, false, delivery))["depths"],
             "the pooling's delivery takes pos_3 to the last norm, but only layers 4 to 11 have the last level's "
             "positions; allowed are those and 0");
   delivery = Preset(PositionDelivery::VIT);
   delivery.set_add_to_input(false);
   delivery.set_last(0);
-  EXPECT_EQ(Errors(Tiny(), Context({224, 224}, delivery)).size(), 1);
+  EXPECT_EQ(Errors(Tiny(), Context({224, 224}, false, delivery)).size(), 1);
 }
 
 }  // namespace

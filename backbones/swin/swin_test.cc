@@ -1,38 +1,34 @@
 #include "backbones/swin/swin.h"
 
 #include <algorithm>
-#include <cmath>
 #include <functional>
+#include <limits>
 #include <map>
-#include <memory>
 #include <set>
 #include <string>
 #include <utility>
 #include <variant>
 #include <vector>
 
-#include "ATen/ops/linear.h"
+#include "ATen/TensorOperators.h"
+#include "ATen/ops/cat.h"
+#include "ATen/ops/conv2d.h"
+#include "ATen/ops/full.h"
 #include "ATen/ops/randn.h"
+#include "ATen/ops/stack.h"
+#include "ATen/ops/zeros.h"
 #include "absl/strings/str_cat.h"
-#include "c10/core/GradMode.h"
+#include "backbones/testing.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
-#include "nn/macs.h"
 #include "nn/module.h"
 #include "nn/position_delivery.h"
 #include "nn/safetensors.h"
+#include "nn/testing.h"
 #include "plugin/logging.h"
-#include "plugin/registry.h"
-#include "plugin/status.h"
 
 namespace graticule {
 namespace {
-
-PositionDelivery Preset(PositionDelivery::Preset preset) { return ResolvePositionDelivery({}, preset); }
-
-BackboneContext Context(Size2d image_size, PositionDelivery::Preset preset = PositionDelivery::VIT) {
-  return {.image_size = image_size, .contract = {.class_token = false, .delivery = Preset(preset)}};
-}
 
 Swin Config(const std::string& text) {
   Swin config;
@@ -40,31 +36,7 @@ Swin Config(const std::string& text) {
   return config;
 }
 
-std::unique_ptr<Backbone> Build(const Swin& config, const BackboneContext& context) {
-  auto backbone = Registry<Backbone>::Create(config, context);
-  CHECK(backbone.ok()) << backbone.status();
-  return std::move(*backbone);
-}
-
-std::map<std::string, at::Tensor> ByName(const Module& module) {
-  std::map<std::string, at::Tensor> tensors;
-  for (const NamedParameter& parameter : module.Parameters()) tensors[parameter.name] = parameter.tensor;
-  return tensors;
-}
-
-// Weights under which every part of the model matters.
-void Randomize(const Module& module) {
-  c10::NoGradGuard no_grad;
-  for (const NamedParameter& parameter : module.Parameters()) {
-    at::Tensor tensor = parameter.tensor;
-    tensor.normal_(0, 0.4);
-    const bool is_norm_scale = tensor.dim() == 1 && parameter.name.ends_with("weight");
-    if (is_norm_scale) tensor.add_(1);
-  }
-}
-
-// ---- Parameter and multiply-add counts
-// -------------------------------------------------------------------------------
+// ---- Parameter and multiply-add counts ------------------------------------------------------------------------------
 
 constexpr char kTiny[] = "";
 constexpr char kSmall[] = "depths: [2, 2, 18, 2]";
@@ -89,7 +61,7 @@ TEST(SwinTest, HasThePublishedNumberOfParameters) {
   };
   const MetaScope meta;
   for (const Count& count : counts) {
-    const auto backbone = Build(Config(count.config), Context({224, 224}, count.preset));
+    const auto backbone = Build(Config(count.config), Context({224, 224}, false, Preset(count.preset)));
     EXPECT_EQ(backbone->ParameterCount() + backbone->width() * 1000 + 1000, count.parameters)
         << count.config << " " << PositionDelivery::Preset_Name(count.preset);
   }
@@ -100,10 +72,10 @@ TEST(SwinTest, HasThePublishedNumberOfParametersWithPositionalLabels) {
   constexpr int64_t kClassifier = 769'000, kRelativeHead = 508'201, kAbsoluteHead = 259'588;
   const MetaScope meta;
   const std::string released = "relative_position_bias: false conditional_position: true ";
-  const auto relative = Build(Config(released), Context({224, 224}));
+  const auto relative = Build(Config(released), Context({224, 224}, false));
   EXPECT_EQ(relative->ParameterCount() + kClassifier + kRelativeHead, 28'817'393);
   EXPECT_EQ(relative->grid(), (Size2d{7, 7}));
-  const auto absolute = Build(Config(released + "last_merging: false"), Context({224, 224}));
+  const auto absolute = Build(Config(released + "last_merging: false"), Context({224, 224}, false));
   EXPECT_EQ(absolute->ParameterCount() + kClassifier + kAbsoluteHead, 27'681'740);
   EXPECT_EQ(absolute->grid(), (Size2d{14, 14}));
 }
@@ -112,16 +84,14 @@ TEST(SwinTest, HasThePublishedNumberOfMultiplyAdds) {
   const std::vector<std::pair<std::string, double>> published = {{kTiny, 4.5e9}, {kSmall, 8.7e9}, {kBase, 15.4e9}};
   const MetaScope meta;
   for (const auto& [config, macs] : published) {
-    const auto backbone = Build(Config(config), Context({224, 224}));
-    const at::Tensor image = at::randn({1, 3, 224, 224}, at::TensorOptions().device(at::kMeta));
-    const MacCount count = CountMacs(backbone->Parameters(), [&] { backbone->Forward(image); });
-    EXPECT_NEAR(count.total + backbone->width() * 1000, macs, macs / 100) << config;
+    const auto backbone = Build(Config(config), Context({224, 224}, false));
+    EXPECT_NEAR(CountMacs(*backbone, {224, 224}).total + backbone->width() * 1000, macs, macs / 100) << config;
   }
 }
 
 TEST(SwinTest, DecaysMatricesButNoPositions) {
   const auto backbone = Build(Config("embed_dim: 12 absolute_position: true conditional_position: true"),
-                              Context({32, 32}, PositionDelivery::MPVG));
+                              Context({32, 32}, false, Preset(PositionDelivery::MPVG)));
   for (const NamedParameter& parameter : backbone->Parameters()) {
     const bool matrix = parameter.name.ends_with("weight") && parameter.name.find("norm") == std::string::npos &&
                         parameter.name.find("cpe") == std::string::npos;
@@ -132,236 +102,110 @@ TEST(SwinTest, DecaysMatricesButNoPositions) {
 
 // ---- The equations --------------------------------------------------------------------------------------------------
 
-using Vector = std::vector<double>;
-// Tokens in raster order.
-struct Map {
-  int height = 0, width = 0;
-  std::vector<Vector> tokens;
-
-  Vector& at(int row, int column) { return tokens[row * width + column]; }
-  const Vector& at(int row, int column) const { return tokens[row * width + column]; }
-};
-
-struct SlowOptions {
-  int patch = 4;
-  std::vector<int> depths, heads;
-  int window = 0;
-  bool conditional_position = false;
-  bool last_merging = true;
-  bool mean_merging = false;
-  PositionDelivery delivery;
-};
-
-// The model written out in plain loops, in double, for a single image whose maps the windows tile.
-class SlowSwin {
+// For a single image whose maps the windows tile; maps are [h,w,C].
+class PlainSwin : public PlainModel {
  public:
-  SlowSwin(const Module& module, const SlowOptions& options) : weights_(ByName(module)), options_(options) {}
+  // `config` with window_size, depths, num_heads and patch_size.
+  PlainSwin(const Module& module, const Swin& config, const PositionDelivery& delivery)
+      : PlainModel(module, 1e-5), config_(config), delivery_(delivery) {}
 
-  std::vector<Vector> Tokens(const at::Tensor& image) const {
-    Map x = Norm(Patches(image), "patch_embed.norm");
-    Map origin, previous;  // pos_0 and pos_{l-1}, at the stage's grid and width
-    const PositionDelivery& delivery = options_.delivery;
-    if (weights_.contains("absolute_pos_embed")) {
-      origin = {x.height, x.width, Rows("absolute_pos_embed")};
-      previous = origin;
-      if (delivery.add_to_input()) x = Sum(x, origin);
+  // image [3,H,W] to tokens [N,C].
+  at::Tensor Tokens(const at::Tensor& image) const {
+    const Size2d first = Size2d{image.size(1), image.size(2)} / config_.patch_size();
+    const auto as_map = [&](const at::Tensor& tokens) { return tokens[0].unflatten(0, {first.height, first.width}); };
+    const at::Tensor patches = Patches(image.unsqueeze(0), "patch_embed.proj", config_.patch_size());
+    at::Tensor x = as_map(Norm(patches, "patch_embed.norm"));
+    std::map<int, at::Tensor> pos;  // pos_k at the stage's grid and width
+    at::Tensor previous;            // pos_{l-1}
+    if (Has("absolute_pos_embed")) {
+      pos[0] = previous = as_map(W("absolute_pos_embed"));
+      if (delivery_.add_to_input()) x = x + previous;
     }
-    std::map<int, Map> pos = {{0, origin}};  // pos_k at the stage's grid and width
+    const bool keeps_last_grid = config_.has_last_merging() && !config_.last_merging();
     int layer = 0;
-    for (size_t s = 0; s < options_.depths.size(); ++s) {
-      const bool global = !options_.last_merging && s + 1 == options_.depths.size();
+    for (int s = 0; s < config_.depths_size(); ++s) {
+      const bool global = keeps_last_grid && s + 1 == config_.depths_size();
       if (s > 0) {
         const std::string name = absl::StrCat("layers.", s, ".downsample.");
-        x = Merge(x, name, !global);
-        const auto follow = [&](const Map& map) {
-          return map.tokens.empty() ? map : options_.mean_merging ? Mean(map, !global) : Merge(map, name, !global);
+        const auto follow = [&](const at::Tensor& map) {
+          return config_.position_merging() == Swin::MEAN ? Mean(map, !global) : Merge(map, name, !global);
         };
-        previous = follow(previous);
+        x = Merge(x, name, !global);
+        if (previous.defined()) previous = follow(previous);
         for (auto& [k, map] : pos) map = follow(map);
       }
-      for (int b = 0; b < options_.depths[s]; ++b, ++layer) {
-        const std::string block = absl::StrCat("layers.", s, ".blocks.", b, ".");
-        if (options_.conditional_position) x = Sum(x, DepthWise(x, block + "cpe"));
-        Map normed = Norm(x, block + "norm1");
-        const bool gets_position = delivery.layers() != PositionDelivery::NONE &&
-                                   (layer > 0 || !delivery.has_first_layer() || delivery.first_layer());
-        if (gets_position) {
-          const bool flat = delivery.layers() == PositionDelivery::FLAT;
-          previous = Norm(flat ? pos[0] : previous, absl::StrCat("pos_norms.", layer));
-          normed = Sum(normed, previous);
+      for (int b = 0; b < config_.depths(s); ++b, ++layer) {
+        const std::string block = absl::StrCat("layers.", s, ".blocks.", b);
+        if (config_.conditional_position()) x = x + DepthWise(x, block + ".cpe");
+        const bool first_layer = !delivery_.has_first_layer() || delivery_.first_layer();
+        at::Tensor given;
+        if (delivery_.layers() != PositionDelivery::NONE && (layer > 0 || first_layer)) {
+          previous =
+              Norm(delivery_.layers() == PositionDelivery::FLAT ? pos[0] : previous, absl::StrCat("pos_norms.", layer));
+          given = previous.flatten(0, 1);
         }
-        if (layer > 0) pos[layer] = previous;
-        const int window = global ? std::max(x.height, x.width) : options_.window;
-        x = Sum(x, WindowAttention(normed, block + "attn.", options_.heads[s], window, b % 2 == 1 ? window / 2 : 0));
-        x = Sum(x, MultiLayerPerceptron(Norm(x, block + "norm2"), block + "mlp."));
+        if (layer > 0 && previous.defined()) pos[layer] = previous;
+        const Size2d map = {x.size(0), x.size(1)};
+        const int64_t window = global ? std::max(map.height, map.width) : config_.window_size();
+        const at::Tensor bias = Bias(map, block + ".attn.relative_position_bias_table", config_.num_heads(s), window,
+                                     b % 2 == 1 ? window / 2 : 0);
+        x = Block(x.flatten(0, 1), block, given, {.heads = config_.num_heads(s), .bias = bias}).view_as(x);
       }
     }
-    Map y = Norm(x, "norm");
-    if (delivery.has_last()) y = Sum(y, Norm(pos[delivery.last()], "last_pos_norm"));
-    return y.tokens;
+    const at::Tensor y = Norm(x, "norm");
+    return Sum(y, delivery_.has_last() ? Norm(pos.at(delivery_.last()), "last_pos_norm") : at::Tensor()).flatten(0, 1);
   }
 
  private:
-  std::vector<Vector> Rows(const std::string& name) const {
-    const at::Tensor tensor = weights_.at(name).detach();
-    const at::Tensor flat = tensor.reshape({-1, tensor.size(-1)}).to(at::kDouble).contiguous();
-    std::vector<Vector> rows(flat.size(0), Vector(flat.size(1)));
-    for (size_t r = 0; r < rows.size(); ++r) {
-      for (size_t c = 0; c < rows[r].size(); ++c) rows[r][c] = flat.data_ptr<double>()[r * rows[r].size() + c];
+  // The upper left, lower left, upper right and lower right of each 2×2 tokens, in this order as in Swin's paper.
+  static std::vector<at::Tensor> Neighbours(const at::Tensor& map) {
+    std::vector<at::Tensor> neighbours;
+    for (const auto& [down, right] : {std::pair(0, 0), std::pair(1, 0), std::pair(0, 1), std::pair(1, 1)}) {
+      neighbours.push_back(map.slice(0, down, c10::nullopt, 2).slice(1, right, c10::nullopt, 2));
     }
-    return rows;
+    return neighbours;
   }
 
-  static Map Sum(Map a, const Map& b) {
-    for (size_t t = 0; t < a.tokens.size(); ++t) {
-      for (size_t i = 0; i < a.tokens[t].size(); ++i) a.tokens[t][i] += b.tokens[t][i];
-    }
-    return a;
+  at::Tensor Merge(const at::Tensor& map, const std::string& name, bool join) const {
+    return Affine(Norm(join ? at::cat(Neighbours(map), -1) : map, name + "norm"), name + "reduction");
   }
 
-  Map Patches(const at::Tensor& image) const {
-    const int patch = options_.patch;
-    const auto pixels = image.accessor<float, 3>();
-    const auto kernel = weights_.at("patch_embed.proj.weight").accessor<float, 4>();
-    const Vector bias = Rows("patch_embed.proj.bias")[0];
-    Map map = {static_cast<int>(image.size(1)) / patch, static_cast<int>(image.size(2)) / patch, {}};
-    for (int y = 0; y < image.size(1); y += patch) {
-      for (int x = 0; x < image.size(2); x += patch) {
-        map.tokens.push_back(bias);
-        for (int d = 0; d < kernel.size(0); ++d) {
-          for (int c = 0; c < kernel.size(1); ++c) {
-            for (int i = 0; i < patch; ++i) {
-              for (int j = 0; j < patch; ++j) map.tokens.back()[d] += kernel[d][c][i][j] * pixels[c][y + i][x + j];
-            }
-          }
-        }
-      }
-    }
-    return map;
+  static at::Tensor Mean(const at::Tensor& map, bool join) {
+    const at::Tensor mean = join ? at::stack(Neighbours(map)).mean(0) : map;
+    return at::cat({mean, mean}, -1);
   }
 
-  Map Norm(Map map, const std::string& name) const {
-    const Vector scale = Rows(name + ".weight")[0], shift = Rows(name + ".bias")[0];
-    for (Vector& row : map.tokens) {
-      double mean = 0, variance = 0;
-      for (const double value : row) mean += value / row.size();
-      for (const double value : row) variance += (value - mean) * (value - mean) / row.size();
-      for (size_t i = 0; i < row.size(); ++i) {
-        row[i] = (row[i] - mean) / std::sqrt(variance + 1e-5) * scale[i] + shift[i];
-      }
-    }
-    return map;
+  at::Tensor DepthWise(const at::Tensor& map, const std::string& name) const {
+    const at::Tensor channels_first = map.permute({2, 0, 1}).unsqueeze(0);
+    return at::conv2d(channels_first, W(name + ".weight"), W(name + ".bias"), /*stride=*/1, /*padding=*/1,
+                      /*dilation=*/1, /*groups=*/map.size(2))[0]
+        .permute({1, 2, 0});
   }
 
-  Map Affine(const Map& map, const std::string& name) const {
-    const std::vector<Vector> weight = Rows(name + ".weight");
-    Map y = {map.height, map.width, {}};
-    for (const Vector& row : map.tokens) {
-      y.tokens.push_back(weights_.contains(name + ".bias") ? Rows(name + ".bias")[0] : Vector(weight.size()));
-      for (size_t o = 0; o < weight.size(); ++o) {
-        for (size_t i = 0; i < row.size(); ++i) y.tokens.back()[o] += weight[o][i] * row[i];
-      }
-    }
-    return y;
-  }
-
-  // Swin's paper: the four neighbours' channels after each other, upper left, lower left, upper right, lower right.
-  Map Merge(const Map& map, const std::string& name, bool join) const {
-    if (!join) return Affine(Norm(map, name + "norm"), name + "reduction");
-    Map joined = {map.height / 2, map.width / 2, {}};
-    for (int row = 0; row < joined.height; ++row) {
-      for (int column = 0; column < joined.width; ++column) {
-        Vector& token = joined.tokens.emplace_back();
-        for (const auto& [down, right] : {std::pair(0, 0), std::pair(1, 0), std::pair(0, 1), std::pair(1, 1)}) {
-          const Vector& part = map.at(2 * row + down, 2 * column + right);
-          token.insert(token.end(), part.begin(), part.end());
-        }
-      }
-    }
-    return Affine(Norm(joined, name + "norm"), name + "reduction");
-  }
-
-  static Map Mean(const Map& map, bool join) {
-    const int side = join ? 2 : 1;
-    Map mean = {map.height / side, map.width / side, {}};
-    for (int row = 0; row < mean.height; ++row) {
-      for (int column = 0; column < mean.width; ++column) {
-        const size_t width = map.tokens[0].size();
-        Vector& token = mean.tokens.emplace_back(2 * width);
-        for (int i = 0; i < side * side; ++i) {
-          const Vector& part = map.at(side * row + i / side, side * column + i % side);
-          for (size_t c = 0; c < 2 * width; ++c) token[c] += part[c % width] / (side * side);
-        }
-      }
-    }
-    return mean;
-  }
-
-  Map DepthWise(const Map& map, const std::string& name) const {
-    const auto kernel = weights_.at(name + ".weight").accessor<float, 4>();
-    Map y = map;
-    for (int row = 0; row < map.height; ++row) {
-      for (int column = 0; column < map.width; ++column) {
-        y.at(row, column) = Rows(name + ".bias")[0];
-        for (int i = -1; i <= 1; ++i) {
-          for (int j = -1; j <= 1; ++j) {
-            if (row + i < 0 || row + i >= map.height || column + j < 0 || column + j >= map.width) continue;
-            const Vector& neighbour = map.at(row + i, column + j);
-            for (size_t c = 0; c < neighbour.size(); ++c) {
-              y.at(row, column)[c] += kernel[c][0][i + 1][j + 1] * neighbour[c];
-            }
-          }
-        }
-      }
-    }
-    return y;
-  }
-
-  // A token attends to those whose window it shares. Shifted windows begin `shift` further down and right; the strips
-  // above and left of the first ones are cut into windows of their own.
-  Map WindowAttention(const Map& x, const std::string& name, int heads, int window, int shift) const {
-    const int width = x.tokens[0].size(), size = width / heads;
-    const Map qkv = Affine(x, name + "qkv");
+  // Of the attention's logits. A token attends to those whose window it shares. Shifted windows begin `shift` further
+  // down and right; the strips above and left of the first ones are cut into windows of their own.
+  at::Tensor Bias(Size2d map, const std::string& table_name, int64_t heads, int64_t window, int64_t shift) const {
     // Along an axis that one window covers nothing is shifted.
-    const auto window_of = [&](int at, int length) { return length <= window ? 0 : (at + window - shift) / window; };
-    const int columns = 2 * std::min(window, x.width) - 1;
-    const int middle = (std::min(window, x.height) - 1) * columns + std::min(window, x.width) - 1;
-    const std::vector<Vector> bias = weights_.contains(name + "relative_position_bias_table")
-                                         ? Rows(name + "relative_position_bias_table")
-                                         : std::vector<Vector>();
-    Map y = {x.height, x.width, std::vector<Vector>(x.tokens.size(), Vector(width))};
-    for (int t = 0; t < x.height * x.width; ++t) {
-      const int row = t / x.width, column = t % x.width;
-      for (int head = 0; head < heads; ++head) {
-        double sum = 0;
-        Vector out(size);
-        for (int u = 0; u < x.height * x.width; ++u) {
-          const int r = u / x.width, c = u % x.width;
-          if (window_of(row, x.height) != window_of(r, x.height)) continue;
-          if (window_of(column, x.width) != window_of(c, x.width)) continue;
-          double logit = 0;
-          for (int i = head * size; i < (head + 1) * size; ++i) logit += qkv.tokens[t][i] * qkv.tokens[u][width + i];
-          logit /= std::sqrt(size);
-          if (!bias.empty()) logit += bias[middle + (row - r) * columns + column - c][head];
-          sum += std::exp(logit);
-          for (int i = 0; i < size; ++i) out[i] += std::exp(logit) * qkv.tokens[u][2 * width + head * size + i];
-        }
-        for (int i = 0; i < size; ++i) y.tokens[t][head * size + i] = out[i] / sum;
+    const auto window_of = [&](int64_t at, int64_t length) {
+      return length <= window ? 0 : (at + window - shift) / window;
+    };
+    const int64_t columns = 2 * std::min(window, map.width) - 1;
+    const int64_t middle = (std::min(window, map.height) - 1) * columns + std::min(window, map.width) - 1;
+    at::Tensor bias = at::full({map.area(), map.area(), heads}, -std::numeric_limits<double>::infinity(), at::kDouble);
+    const at::Tensor table = Has(table_name) ? W(table_name) : at::zeros({(2 * middle + 1), heads}, at::kDouble);
+    for (int64_t t = 0; t < map.area(); ++t) {
+      for (int64_t u = 0; u < map.area(); ++u) {
+        const int64_t row = t / map.width, column = t % map.width, r = u / map.width, c = u % map.width;
+        if (window_of(row, map.height) != window_of(r, map.height)) continue;
+        if (window_of(column, map.width) != window_of(c, map.width)) continue;
+        bias[t][u].copy_(table[middle + (row - r) * columns + column - c]);
       }
     }
-    return Affine(y, name + "proj");
+    return bias.permute({2, 0, 1});
   }
 
-  Map MultiLayerPerceptron(const Map& x, const std::string& name) const {
-    Map hidden = Affine(x, name + "fc1");
-    for (Vector& row : hidden.tokens) {
-      for (double& value : row) value *= 0.5 * (1 + std::erf(value / std::sqrt(2.0)));
-    }
-    return Affine(hidden, name + "fc2");
-  }
-
-  std::map<std::string, at::Tensor> weights_;
-  SlowOptions options_;
+  Swin config_;
+  PositionDelivery delivery_;
 };
 
 struct Case {
@@ -405,10 +249,6 @@ constexpr char kSmallModel[] =
 
 Swin SmallConfig(const std::string& rest) { return Config(kSmallModel + rest + " drop_path_rate: 0"); }
 
-BackboneContext CaseContext(const Case& c) {
-  return {.image_size = kImage, .contract = {.class_token = false, .delivery = c.delivery}};
-}
-
 TEST(SwinTest, ComputesTheEquations) {
   for (const Case& c : Cases()) {
     SCOPED_TRACE(c.name);
@@ -417,33 +257,17 @@ TEST(SwinTest, ComputesTheEquations) {
       config.set_window_size(window);
       // Windows of 4 don't tile 4×6 tokens; the whole of 4×4 is one.
       const Size2d image = window == 4 ? Size2d{16, 16} : kImage;
-      BackboneContext context = CaseContext(c);
-      context.image_size = image;
-      const auto backbone = Build(config, context);
+      const auto backbone = Build(config, Context(image, false, c.delivery));
       Randomize(*backbone);
-      const at::Tensor images = at::randn({2, 3, image.height, image.width});
+      const at::Tensor images = RandomImages(2, image);
       const TokenMap map = backbone->Forward(images);
       EXPECT_EQ(map.grid, backbone->grid());
       ASSERT_EQ(map.tokens.sizes(), (at::IntArrayRef{2, map.grid.area(), 8}));
       EXPECT_EQ(map.prefix_tokens, 0);
       EXPECT_EQ(map.position.defined(), config.absolute_position());
-      const SlowSwin slow(*backbone, {.patch = 2,
-                                      .depths = {2, 2},
-                                      .heads = {2, 2},
-                                      .window = window,
-                                      .conditional_position = config.conditional_position(),
-                                      .last_merging = !config.has_last_merging(),
-                                      .mean_merging = config.position_merging() == Swin::MEAN,
-                                      .delivery = c.delivery});
+      const PlainSwin plain(*backbone, config, c.delivery);
       for (int image = 0; image < 2; ++image) {
-        const std::vector<Vector> expected = slow.Tokens(images[image]);
-        double worst = 0;
-        for (size_t t = 0; t < expected.size(); ++t) {
-          for (int64_t i = 0; i < 8; ++i) {
-            worst = std::max(worst, std::abs(map.tokens[image][t][i].item<double>() - expected[t][i]));
-          }
-        }
-        EXPECT_LT(worst, 2e-5);
+        EXPECT_LT(LargestDifference(map.tokens[image], plain.Tokens(images[image])), 2e-5);
       }
     }
   }
@@ -452,98 +276,56 @@ TEST(SwinTest, ComputesTheEquations) {
 TEST(SwinTest, GradientsReachEveryParameter) {
   for (const Case& c : Cases()) {
     SCOPED_TRACE(c.name);
-    const auto backbone = Build(SmallConfig(c.config), CaseContext(c));
+    const auto backbone = Build(SmallConfig(c.config), Context(kImage, false, c.delivery));
     Randomize(*backbone);
-    const at::Tensor tokens = backbone->Forward(at::randn({2, 3, kImage.height, kImage.width})).tokens;
-    tokens.mul(at::randn(tokens.sizes())).sum().backward();
-    for (const NamedParameter& parameter : backbone->Parameters()) {
-      ASSERT_TRUE(parameter.tensor.grad().defined()) << parameter.name;
-      EXPECT_TRUE(parameter.tensor.grad().isfinite().all().item<bool>()) << parameter.name;
-      EXPECT_GT(parameter.tensor.grad().abs().max().item<double>(), 0) << parameter.name;
-    }
+    ExpectGradients(*backbone, RandomImages(2, kImage));
   }
 }
 
 // ---- timm and the official codes
-// --------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------
 
-Safetensors Fixture(const std::string& name) {
-  auto fixture = ReadSafetensors(absl::StrCat("backbones/swin/testdata/", name, ".safetensors"));
-  CHECK(fixture.ok()) << fixture.status();
-  return *std::move(fixture);
+Swin FixtureConfig(const std::string& rest) {
+  return Config("patch_size: 2 embed_dim: 8 depths: [2, 2] num_heads: [2, 4] window_size: 4 drop_path_rate: 0 " + rest);
 }
 
-WeightLayout OwnLayout() {
-  return {.name_there = [](const std::string& ours) { return ours; }};
+TEST(SwinParityTest, ShiftedWindows) {
+  ExpectParity(Fixture("swin", "shifted"), FixtureConfig(""), Context({32, 32}, false));
 }
 
-// Another code's model and this one, with the same weights: tokens, logits, and the gradients of the mean of the
-// squared logits.
-void ExpectParity(const std::string& name, const std::string& config, Size2d image, bool official) {
-  const Safetensors fixture = Fixture(name);
-  const auto backbone = Build(
-      Config("patch_size: 2 embed_dim: 8 depths: [2, 2] num_heads: [2, 4] window_size: 4 drop_path_rate: 0 " + config),
-      Context(image));
-  const WeightLayout layout = official ? backbone->Layouts().at(0) : OwnLayout();
-  std::map<std::string, at::Tensor> parameters;  // by their names there
-  for (const auto& [parameter, tensor] : ByName(*backbone)) parameters[layout.name_there(parameter)] = tensor;
-  {
-    c10::NoGradGuard no_grad;
-    for (auto& [parameter, tensor] : parameters) {
-      const at::Tensor loaded = fixture.Find(parameter);
-      ASSERT_TRUE(loaded.defined()) << "not there: " << parameter;
-      ASSERT_EQ(loaded.sizes(), tensor.sizes()) << parameter;
-      tensor.copy_(loaded);
-    }
-  }
-  for (const std::string end : {".weight", ".bias"}) {
-    const std::string there = layout.name_there(backbone->HeadName() + end);
-    parameters[there] = fixture.Find(there).requires_grad_(true);
-  }
-  for (const auto& [tensor, unused] : fixture.tensors) {
-    const bool is_weight =
-        tensor != "images" && tensor != "tokens" && tensor != "logits" && !tensor.starts_with("grad/");
-    EXPECT_TRUE(!is_weight || parameters.contains(tensor) || layout.is_derived(tensor)) << "not here: " << tensor;
-  }
-
-  const TokenMap map = backbone->Forward(fixture.Find("images"));
-  EXPECT_LT(map.tokens.sub(fixture.Find("tokens")).abs().max().item<double>(), 5e-5);
-  const std::string head = layout.name_there(backbone->HeadName() + ".");
-  const at::Tensor logits =
-      at::linear(map.tokens.mean(1), parameters.at(head + "weight"), parameters.at(head + "bias"));
-  EXPECT_LT(logits.sub(fixture.Find("logits")).abs().max().item<double>(), 5e-5);
-
-  logits.square().mean().backward();
-  for (const auto& [parameter, tensor] : parameters) {
-    const at::Tensor expected = fixture.Find(absl::StrCat("grad/", parameter));
-    const double difference = tensor.grad().sub(expected).norm().item<double>();
-    EXPECT_LT(difference, 1e-3 * expected.norm().item<double>()) << parameter;
-  }
+TEST(SwinParityTest, WindowsThatDoNotTileTheMap) {
+  ExpectParity(Fixture("swin", "padded"), FixtureConfig("mlp_ratio: 2"), Context({20, 36}, false));
 }
 
-TEST(SwinParityTest, ShiftedWindows) { ExpectParity("shifted", "", {32, 32}, false); }
+TEST(SwinParityTest, WindowsLargerThanTheMap) {
+  ExpectParity(Fixture("swin", "clipped"), FixtureConfig("qkv_bias: false"), Context({8, 24}, false));
+}
 
-TEST(SwinParityTest, WindowsThatDoNotTileTheMap) { ExpectParity("padded", "mlp_ratio: 2", {20, 36}, false); }
+constexpr char kOfficial[] = "microsoft/Swin-Transformer";
 
-TEST(SwinParityTest, WindowsLargerThanTheMap) { ExpectParity("clipped", "qkv_bias: false", {8, 24}, false); }
-
-TEST(SwinParityTest, AbsolutePosition) { ExpectParity("absolute_position", "absolute_position: true", {16, 16}, true); }
+TEST(SwinParityTest, AbsolutePosition) {
+  ExpectParity(Fixture("swin", "absolute_position"), FixtureConfig("absolute_position: true"), Context({16, 16}, false),
+               {.layout = kOfficial});
+}
 
 TEST(SwinParityTest, ConditionalPosition) {
-  ExpectParity("conditional_position", "relative_position_bias: false conditional_position: true", {16, 16}, true);
+  ExpectParity(Fixture("swin", "conditional_position"),
+               FixtureConfig("relative_position_bias: false conditional_position: true"), Context({16, 16}, false),
+               {.layout = kOfficial});
 }
 
 TEST(SwinParityTest, LastGridKept) {
-  ExpectParity("last_grid_kept", "relative_position_bias: false conditional_position: true last_merging: false",
-               {16, 16}, true);
+  ExpectParity(Fixture("swin", "last_grid_kept"),
+               FixtureConfig("relative_position_bias: false conditional_position: true last_merging: false"),
+               Context({16, 16}, false), {.layout = kOfficial});
 }
 
 TEST(SwinParityTest, AdaptsBiasesOfOtherWindows) {
-  const Safetensors fixture = Fixture("bias_resize");
+  const Safetensors fixture = Fixture("swin", "bias_resize");
   const std::string name = "layers.1.blocks.0.attn.relative_position_bias_table";
   for (const int window : {6, 3, 2}) {
     const Swin config = Config(absl::StrCat("embed_dim: 12 depths: [2, 2] num_heads: [1, 3] window_size: ", window));
-    const auto backbone = Build(config, Context({96, 96}));
+    const auto backbone = Build(config, Context({96, 96}, false));
     const at::Tensor adapted = backbone->Adapt(name, fixture.Find("table"));
     ASSERT_EQ(adapted.sizes(), ByName(*backbone).at(name).sizes());
     EXPECT_TRUE(adapted.allclose(fixture.Find(absl::StrCat(window)), 0, 1e-6));
@@ -554,17 +336,17 @@ TEST(SwinParityTest, AdaptsBiasesOfOtherWindows) {
 }
 
 TEST(SwinTest, AdaptsAbsolutePositionsOfAnotherGrid) {
-  const auto backbone = Build(Config("embed_dim: 12 absolute_position: true"), Context({64, 96}));
+  const auto backbone = Build(Config("embed_dim: 12 absolute_position: true"), Context({64, 96}, false));
   const at::Tensor adapted = backbone->Adapt("absolute_pos_embed", at::randn({1, 8 * 8, 12}));
   EXPECT_EQ(adapted.sizes(), (at::IntArrayRef{1, 16 * 24, 12}));
   EXPECT_FALSE(backbone->Adapt("norm.weight", at::randn({1, 64, 12})).defined());
-  const auto without = Build(Config("embed_dim: 12"), Context({64, 96}));
+  const auto without = Build(Config("embed_dim: 12"), Context({64, 96}, false));
   EXPECT_FALSE(without->Adapt("absolute_pos_embed", at::randn({1, 64, 12})).defined());
 }
 
 TEST(SwinTest, NamesOfTheOfficialCode) {
   const MetaScope meta;
-  const auto backbone = Build(Swin(), Context({224, 224}));
+  const auto backbone = Build(Swin(), Context({224, 224}, false));
   const WeightLayout layout = backbone->Layouts().at(0);
   EXPECT_EQ(layout.name_there("layers.3.downsample.norm.bias"), "layers.2.downsample.norm.bias");
   EXPECT_EQ(layout.name_there("layers.1.downsample.reduction.weight"), "layers.0.downsample.reduction.weight");
@@ -577,7 +359,7 @@ TEST(SwinTest, NamesOfTheOfficialCode) {
 
 TEST(SwinTest, ItsModelInTimm) {
   const MetaScope meta;
-  const auto timm = [](const std::string& config) { return Build(Config(config), Context({224, 224}))->Timm(); };
+  const auto timm = [](const std::string& config) { return Build(Config(config), Context({224, 224}, false))->Timm(); };
   EXPECT_EQ(timm(kTiny)->architecture, "swin_tiny_patch4_window7_224");
   EXPECT_EQ(timm(kSmall)->architecture, "swin_small_patch4_window7_224");
   EXPECT_EQ(timm(kBase)->architecture, "swin_base_patch4_window7_224");
@@ -597,7 +379,8 @@ TEST(SwinTest, ItsModelInTimm) {
 // ---- Construction and modes -----------------------------------------------------------------------------------------
 
 TEST(SwinTest, StartsAsSwin) {
-  const auto backbone = Build(Config("absolute_position: true"), Context({224, 224}, PositionDelivery::MPVG));
+  const auto backbone =
+      Build(Config("absolute_position: true"), Context({224, 224}, false, Preset(PositionDelivery::MPVG)));
   const auto weights = ByName(*backbone);
   EXPECT_NEAR(weights.at("layers.2.blocks.3.attn.qkv.weight").std().item<double>(), 0.02, 0.0005);
   EXPECT_NEAR(weights.at("layers.2.blocks.3.attn.relative_position_bias_table").std().item<double>(), 0.02, 0.002);
@@ -612,8 +395,8 @@ TEST(SwinTest, StartsAsSwin) {
 
 TEST(SwinTest, ForwardRunsOnTheMetaDevice) {
   const MetaScope meta;
-  const auto backbone =
-      Build(Config("absolute_position: true conditional_position: true"), Context({160, 224}, PositionDelivery::MPVG));
+  const auto backbone = Build(Config("absolute_position: true conditional_position: true"),
+                              Context({160, 224}, false, Preset(PositionDelivery::MPVG)));
   const TokenMap map = backbone->Forward(at::randn({2, 3, 160, 224}, at::TensorOptions().device(at::kMeta)));
   EXPECT_EQ(map.tokens.sizes(), (at::IntArrayRef{2, 5 * 7, 768}));
 }
@@ -621,62 +404,55 @@ TEST(SwinTest, ForwardRunsOnTheMetaDevice) {
 TEST(SwinTest, DropoutAndDropPathActInTrainModeOnly) {
   for (const std::string field : {"drop_path_rate", "drop_path_rate: 0 position_dropout",
                                   "drop_path_rate: 0 projection_dropout", "drop_path_rate: 0 attention_dropout"}) {
-    const auto backbone = Build(Config(kSmallModel + field + ": 0.5"), Context(kImage));
+    const auto backbone = Build(Config(kSmallModel + field + ": 0.5"), Context(kImage, false));
     Randomize(*backbone);
-    const at::Tensor images = at::randn({4, 3, kImage.height, kImage.width});
-    EXPECT_FALSE(backbone->Forward(images).tokens.equal(backbone->Forward(images).tokens)) << field;
-    backbone->SetTraining(false);
-    EXPECT_TRUE(backbone->Forward(images).tokens.equal(backbone->Forward(images).tokens)) << field;
+    SCOPED_TRACE(field);
+    ExpectRandomInTrainModeOnly(*backbone, RandomImages(4, kImage));
   }
 }
 
-std::map<std::string, std::string> Errors(const std::string& config, const BackboneContext& context) {
-  std::map<std::string, std::string> errors;
-  const auto backbone = Registry<Backbone>::Create(Config(config), context);
-  for (const FieldError& error : FieldErrors::FromStatus(backbone.status())) errors[error.path] = error.message;
-  return errors;
-}
-
 TEST(SwinErrorsTest, ImagesThatThePatchesAndTheirMergingsDoNotTile) {
-  auto errors = Errors("", Context({224, 240}));
+  auto errors = Errors(Config(""), Context({224, 240}, false));
   ASSERT_EQ(errors.size(), 1);
   EXPECT_EQ(
       errors["patch_size"],
       "patches of 4, merged 2×2 3 times, don't tile images of 224×240 (height×width); the nearest sizes that they "
       "tile are height 224 and width 224 or 256");
-  EXPECT_TRUE(Errors("last_merging: false", Context({224, 240})).empty());
+  EXPECT_TRUE(Errors(Config("last_merging: false"), Context({224, 240}, false)).empty());
 }
 
 TEST(SwinErrorsTest, AllMistakesComeTogether) {
-  const auto errors = Errors(
+  const Swin config = Config(
       "embed_dim: 10 depths: [2, 0] num_heads: [3, 4, 5] window_size: 0 mlp_ratio: 0 drop_path_rate: 1 "
-      "position_dropout: -1 projection_dropout: 2 attention_dropout: -0.1 norm_epsilon: 0 patch_size: -4",
-      Context({224, 224}));
-  std::set<std::string> paths;
-  for (const auto& [path, message] : errors) paths.insert(path);
-  EXPECT_EQ(paths, (std::set<std::string>{"depths[1]", "num_heads", "num_heads[0]", "window_size", "mlp_ratio",
-                                          "drop_path_rate", "position_dropout", "projection_dropout",
-                                          "attention_dropout", "norm_epsilon", "patch_size"}));
+      "position_dropout: -1 projection_dropout: 2 attention_dropout: -0.1 norm_epsilon: 0 patch_size: -4");
+  EXPECT_EQ(ErrorPaths(config, Context({224, 224}, false)),
+            (std::set<std::string>{"depths[1]", "num_heads", "num_heads[0]", "window_size", "mlp_ratio",
+                                   "drop_path_rate", "position_dropout", "projection_dropout", "attention_dropout",
+                                   "norm_epsilon", "patch_size"}));
 }
 
 TEST(SwinErrorsTest, NumbersThatWouldTakeTheMemory) {
-  EXPECT_TRUE(Errors("depths: [2000000000, 2] num_heads: [3, 6]", Context({224, 224})).contains("depths[0]"));
-  EXPECT_TRUE(Errors("depths: [600, 600] num_heads: [3, 6]", Context({224, 224})).contains("depths"));
-  EXPECT_TRUE(Errors("embed_dim: 2000000000", Context({224, 224})).contains("embed_dim"));
-  EXPECT_TRUE(Errors("embed_dim: 16384", Context({224, 224})).contains("embed_dim")) << "131072 in the last stage";
-  EXPECT_TRUE(Errors("window_size: 2000000000", Context({512, 512})).contains("window_size"));
-  EXPECT_TRUE(Errors("patch_size: 2000000000", Context({224, 224})).contains("patch_size"));
+  EXPECT_TRUE(
+      Errors(Config("depths: [2000000000, 2] num_heads: [3, 6]"), Context({224, 224}, false)).contains("depths[0]"));
+  EXPECT_TRUE(Errors(Config("depths: [600, 600] num_heads: [3, 6]"), Context({224, 224}, false)).contains("depths"));
+  EXPECT_TRUE(Errors(Config("embed_dim: 2000000000"), Context({224, 224}, false)).contains("embed_dim"));
+  EXPECT_TRUE(Errors(Config("embed_dim: 16384"), Context({224, 224}, false)).contains("embed_dim"))
+      << "131072 in the last stage";
+  EXPECT_TRUE(Errors(Config("window_size: 2000000000"), Context({512, 512}, false)).contains("window_size"));
+  EXPECT_TRUE(Errors(Config("patch_size: 2000000000"), Context({224, 224}, false)).contains("patch_size"));
 }
 
 TEST(SwinErrorsTest, ContractsThatItCannotMeet) {
-  BackboneContext context = Context({224, 224});
+  BackboneContext context = Context({224, 224}, false);
   context.contract.class_token = true;
-  EXPECT_TRUE(Errors("", context).contains(""));
-  EXPECT_TRUE(Errors("", Context({224, 224}, PositionDelivery::MPVG)).contains("absolute_position"));
-  context = Context({224, 224}, PositionDelivery::PVG);
+  EXPECT_TRUE(Errors(Config(""), context).contains(""));
+  EXPECT_TRUE(
+      Errors(Config(""), Context({224, 224}, false, Preset(PositionDelivery::MPVG))).contains("absolute_position"));
+  context = Context({224, 224}, false, Preset(PositionDelivery::PVG));
   context.contract.delivery.set_last(12);
-  EXPECT_TRUE(Errors("absolute_position: true", context).contains("depths"));
-  EXPECT_TRUE(Errors("depths: 2 num_heads: 3 last_merging: false", Context({224, 224})).contains("last_merging"));
+  EXPECT_TRUE(Errors(Config("absolute_position: true"), context).contains("depths"));
+  EXPECT_TRUE(Errors(Config("depths: 2 num_heads: 3 last_merging: false"), Context({224, 224}, false))
+                  .contains("last_merging"));
 }
 
 }  // namespace

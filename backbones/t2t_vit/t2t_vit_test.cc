@@ -6,68 +6,30 @@
 #include <memory>
 #include <set>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "ATen/TensorOperators.h"
 #include "ATen/ops/cat.h"
-#include "ATen/ops/empty.h"
 #include "ATen/ops/eye.h"
-#include "ATen/ops/gelu.h"
 #include "ATen/ops/im2col.h"
-#include "ATen/ops/layer_norm.h"
-#include "ATen/ops/linear.h"
 #include "ATen/ops/matmul.h"
 #include "ATen/ops/ones.h"
 #include "ATen/ops/randn.h"
 #include "ATen/ops/softmax.h"
 #include "ATen/record_function.h"
 #include "absl/strings/str_cat.h"
-#include "c10/core/GradMode.h"
+#include "backbones/testing.h"
 #include "gtest/gtest.h"
-#include "nn/macs.h"
 #include "nn/module.h"
 #include "nn/position_delivery.h"
-#include "nn/safetensors.h"
-#include "plugin/logging.h"
-#include "plugin/registry.h"
-#include "plugin/status.h"
+#include "nn/testing.h"
 #include "trainer/device.h"
 
 namespace graticule {
 namespace {
 
-BackboneContext Context(Size2d image_size, bool class_token, const PositionDelivery& delivery) {
-  return {.image_size = image_size, .contract = {.class_token = class_token, .delivery = delivery}};
-}
-
-PositionDelivery Preset(PositionDelivery::Preset preset) { return ResolvePositionDelivery({}, preset); }
-
-std::unique_ptr<Backbone> Build(const T2tVit& config, const BackboneContext& context) {
-  auto backbone = Registry<Backbone>::Create(config, context);
-  CHECK(backbone.ok()) << backbone.status();
-  return std::move(*backbone);
-}
-
-std::map<std::string, at::Tensor> ByName(const Module& module) {
-  std::map<std::string, at::Tensor> tensors;
-  for (const NamedParameter& parameter : module.Parameters()) tensors[parameter.name] = parameter.tensor;
-  return tensors;
-}
-
-// Weights under which every part of the model matters.
-void Randomize(const Module& module) {
-  c10::NoGradGuard no_grad;
-  for (const NamedParameter& parameter : module.Parameters()) {
-    at::Tensor tensor = parameter.tensor;
-    if (!parameter.trainable) continue;
-    tensor.normal_(0, 0.2);
-    const bool is_norm_scale = tensor.dim() == 1 && parameter.name.ends_with("weight");
-    if (is_norm_scale) tensor.add_(1);
-  }
-}
-
-double LargestDifference(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
+// Larger weights, and the random features of the performer grow beyond the tests' tolerances.
+constexpr double kStd = 0.2;
 
 T2tVit Sized(int embed_dim, int depth, int num_heads, double mlp_ratio) {
   T2tVit config;
@@ -113,7 +75,7 @@ TEST(T2tVitTest, HasThePublishedParametersAndMultiplyAdds) {
   const MetaScope meta;
   for (const Size& size : Sizes()) {
     SCOPED_TRACE(size.name);
-    const auto backbone = Build(size.config, Context({224, 224}, true, Preset(PositionDelivery::VIT)));
+    const auto backbone = Build(size.config, Context({224, 224}, true));
     const int64_t head = backbone->width() * 1000;
     int64_t trained = head + 1000;
     for (const NamedParameter& parameter : backbone->Parameters()) {
@@ -123,11 +85,7 @@ TEST(T2tVitTest, HasThePublishedParametersAndMultiplyAdds) {
     EXPECT_EQ(trained, size.trained);
 
     backbone->SetTraining(false);
-    const at::Tensor image = at::empty({1, 3, 224, 224}, at::TensorOptions().device(at::kMeta));
-    TokenMap map;
-    const MacCount count = CountMacs(backbone->Parameters(), [&] { map = backbone->Forward(image); });
-    EXPECT_EQ(map.tokens.sizes(), (at::IntArrayRef{1, 197, backbone->width()}));
-    EXPECT_EQ(count.total + head, size.macs);
+    EXPECT_EQ(CountMacs(*backbone, {224, 224}).total + head, size.macs);
     EXPECT_EQ(std::round(size.macs / 1e8) / 10, size.published);
   }
 }
@@ -147,7 +105,7 @@ TEST(T2tVitTest, HasThePublishedParametersWithEveryDelivery) {
 // ---- The start ------------------------------------------------------------------------------------------------------
 
 TEST(T2tVitTest, StartsAsTheOfficialCode) {
-  const auto backbone = Build(T2tVit(), Context({224, 224}, true, Preset(PositionDelivery::VIT)));
+  const auto backbone = Build(T2tVit(), Context({224, 224}, true));
   const auto weights = ByName(*backbone);
   EXPECT_NEAR(weights.at("blocks.3.attn.qkv.weight").std().item<double>(), 0.02, 0.0005);
   EXPECT_NEAR(weights.at("tokens_to_token.attention2.kqv.weight").std().item<double>(), 0.02, 0.0005);
@@ -189,57 +147,22 @@ TEST(T2tVitTest, DecaysMatricesAndTrainsAllButTheFixedTables) {
 // ---- The equations --------------------------------------------------------------------------------------------------
 
 // The model written out in double, with the kernel's N×N weights in place of the performer's factored sums.
-class PlainT2t {
+class PlainT2t : public PlainModel {
  public:
   PlainT2t(const Module& module, const T2tVit& config, Size2d image, const PositionDelivery& delivery)
-      : config_(config), image_(image), delivery_(delivery) {
-    for (const auto& [name, tensor] : ByName(module)) weights_[name] = tensor.detach().to(at::kDouble);
-  }
+      : PlainModel(module, 1e-5), config_(config), image_(image), delivery_(delivery) {}
 
+  // images [B,3,H,W] to tokens [B,T,D].
   at::Tensor Tokens(const at::Tensor& images) const {
-    at::Tensor x = TokensToToken(images.to(at::kDouble));
-    if (weights_.contains("cls_token")) x = at::cat({weights_.at("cls_token").expand({x.size(0), 1, -1}), x}, 1);
-    const at::Tensor pos_0 = weights_.at("pos_embed");
-    if (delivery_.add_to_input()) x = x + pos_0;
-    std::vector<at::Tensor> pos = {pos_0};  // pos[k] = pos_k
-    at::Tensor previous = pos_0;
+    const Positions positions = Deliver(W("pos_embed"), delivery_, config_.depth());
+    at::Tensor x = Sum(WithClassToken(TokensToToken(images.to(at::kDouble)), "cls_token"), positions.at_input);
     for (int l = 0; l < config_.depth(); ++l) {
-      const std::string block = absl::StrCat("blocks.", l, ".");
-      at::Tensor normed = Norm(x, block + "norm1");
-      if (delivery_.layers() != PositionDelivery::NONE && (l > 0 || delivery_.first_layer())) {
-        previous = Norm(delivery_.layers() == PositionDelivery::FLAT ? pos_0 : previous, absl::StrCat("pos_norms.", l));
-        normed = normed + previous;
-      }
-      if (l > 0) pos.push_back(previous);
-      x = x + SelfAttention(normed, block + "attn.");
-      x = x + Affine(at::gelu(Affine(Norm(x, block + "norm2"), block + "mlp.fc1")), block + "mlp.fc2");
+      x = Block(x, absl::StrCat("blocks.", l), positions.at_layers[l], {.heads = config_.num_heads()});
     }
-    const at::Tensor y = Norm(x, "norm");
-    return delivery_.has_last() ? y + Norm(pos[delivery_.last()], "last_pos_norm") : y;
+    return Sum(Norm(x, "norm"), positions.at_last_norm);
   }
 
  private:
-  at::Tensor Norm(const at::Tensor& x, const std::string& name) const {
-    return at::layer_norm(x, {x.size(-1)}, weights_.at(name + ".weight"), weights_.at(name + ".bias"), 1e-5);
-  }
-
-  at::Tensor Affine(const at::Tensor& x, const std::string& name) const {
-    const auto bias = weights_.find(name + ".bias");
-    return at::linear(x, weights_.at(name + ".weight"), bias == weights_.end() ? at::Tensor() : bias->second);
-  }
-
-  at::Tensor SelfAttention(const at::Tensor& x, const std::string& name) const {
-    const at::Tensor qkv = Affine(x, name + "qkv");
-    const int64_t width = x.size(-1), size = width / config_.num_heads();
-    std::vector<at::Tensor> heads;
-    for (int64_t first = 0; first < width; first += size) {
-      const auto part = [&](int64_t i) { return qkv.narrow(-1, i * width + first, size); };
-      const at::Tensor logits = part(0).matmul(part(1).transpose(1, 2)) / std::sqrt(static_cast<double>(size));
-      heads.push_back(at::softmax(logits, -1).matmul(part(2)));
-    }
-    return Affine(at::cat(heads, -1), name + "proj");
-  }
-
   at::Tensor TokensToToken(const at::Tensor& images) const {
     at::Tensor x = TokenLayer(Windows(images, 7, 4, 2), "tokens_to_token.attention1.");
     x = TokenLayer(Windows(Map(x, 4), 3, 2, 1), "tokens_to_token.attention2.");
@@ -262,7 +185,7 @@ class PlainT2t {
     const at::Tensor &k = parts[performer ? 0 : 1], &q = parts[performer ? 1 : 0], &v = parts[2];
     at::Tensor attended;
     if (performer) {
-      const at::Tensor w = weights_.at(name + "w");
+      const at::Tensor& w = W(name + "w");
       const auto phi = [&](const at::Tensor& u) {
         const at::Tensor half = u.pow(2).sum(-1, /*keepdim=*/true) / 2;
         return (u.matmul(w.t()) - half).exp() / std::sqrt(static_cast<double>(w.size(0)));
@@ -274,42 +197,23 @@ class PlainT2t {
       attended = at::softmax(logits, -1).matmul(v);
     }
     const at::Tensor y = v + Affine(attended, name + (performer ? "proj" : "attn.proj"));
-    const at::Tensor hidden = at::gelu(Affine(Norm(y, name + "norm2"), name + (performer ? "mlp.0" : "mlp.fc1")));
+    const at::Tensor hidden = Gelu(Affine(Norm(y, name + "norm2"), name + (performer ? "mlp.0" : "mlp.fc1")));
     return y + Affine(hidden, name + (performer ? "mlp.2" : "mlp.fc2"));
   }
 
   T2tVit config_;
   Size2d image_;
   PositionDelivery delivery_;
-  std::map<std::string, at::Tensor> weights_;
 };
 
-struct Case {
-  std::string name;
-  bool class_token;
-  PositionDelivery delivery;
+struct Case : DeliveryCase {
   T2tVit::TokensType type = T2tVit::PERFORMER;
 };
 
 std::vector<Case> Cases() {
   std::vector<Case> cases;
-  const auto add = [&](const std::string& name, bool class_token, PositionDelivery::Preset preset,
-                       const std::function<void(PositionDelivery&)>& change = nullptr) {
-    PositionDelivery delivery = Preset(preset);
-    if (change) change(delivery);
-    cases.push_back({name, class_token, delivery});
-  };
-  add("default", true, PositionDelivery::VIT);
-  add("average pooling", false, PositionDelivery::VIT);
-  add("LaPE", true, PositionDelivery::LAPE);
-  add("PVG", false, PositionDelivery::PVG);
-  add("PVG with class token", true, PositionDelivery::PVG);
-  add("MPVG", false, PositionDelivery::MPVG);
-  add("MPVG, layer 0 included", false, PositionDelivery::MPVG, [](auto& d) { d.set_first_layer(true); });
-  add("MPVG, flat", false, PositionDelivery::MPVG, [](auto& d) { d.set_layers(PositionDelivery::FLAT); });
-  add("MPVG, not added to the input", false, PositionDelivery::MPVG, [](auto& d) { d.set_add_to_input(false); });
-  add("PVG, pos_3 at the last norm", false, PositionDelivery::PVG, [](auto& d) { d.set_last(3); });
-  cases.push_back({"transformer", false, Preset(PositionDelivery::MPVG), T2tVit::TRANSFORMER});
+  for (const DeliveryCase& c : DeliveryCases()) cases.push_back({c});
+  cases.push_back({{"transformer", false, Preset(PositionDelivery::MPVG)}, T2tVit::TRANSFORMER});
   return cases;
 }
 
@@ -320,8 +224,8 @@ TEST(T2tVitTest, ComputesTheEquations) {
     SCOPED_TRACE(c.name);
     const T2tVit config = SmallConfig(c.type);
     const auto backbone = Build(config, Context(kImage, c.class_token, c.delivery));
-    Randomize(*backbone);
-    const at::Tensor images = at::randn({2, 3, kImage.height, kImage.width});
+    Randomize(*backbone, kStd);
+    const at::Tensor images = RandomImages(2, kImage);
     const TokenMap map = backbone->Forward(images);
     ASSERT_EQ(map.tokens.sizes(), (at::IntArrayRef{2, c.class_token + 6, 12}));
     EXPECT_EQ(map.prefix_tokens, c.class_token ? 1 : 0);
@@ -335,15 +239,8 @@ TEST(T2tVitTest, GradientsReachEveryTrainedParameter) {
   for (const Case& c : Cases()) {
     SCOPED_TRACE(c.name);
     const auto backbone = Build(SmallConfig(c.type), Context(kImage, c.class_token, c.delivery));
-    Randomize(*backbone);
-    const at::Tensor tokens = backbone->Forward(at::randn({2, 3, kImage.height, kImage.width})).tokens;
-    tokens.mul(at::randn(tokens.sizes())).sum().backward();
-    for (const NamedParameter& parameter : backbone->Parameters()) {
-      EXPECT_EQ(parameter.trainable, parameter.tensor.grad().defined()) << parameter.name;
-      if (!parameter.trainable) continue;
-      EXPECT_TRUE(parameter.tensor.grad().isfinite().all().item<bool>()) << parameter.name;
-      EXPECT_GT(parameter.tensor.grad().abs().max().item<double>(), 0) << parameter.name;
-    }
+    Randomize(*backbone, kStd);
+    ExpectGradients(*backbone, RandomImages(2, kImage));
   }
 }
 
@@ -362,9 +259,9 @@ std::unique_ptr<at::ObserverContext> NoteOperands(const at::RecordFunction& call
 }
 
 TEST(T2tVitTest, ThePerformerIsComputedInSinglePrecisionUnderAutocast) {
-  const auto backbone = Build(SmallConfig(), Context(kImage, true, Preset(PositionDelivery::VIT)));
-  Randomize(*backbone);
-  const at::Tensor images = at::randn({2, 3, kImage.height, kImage.width});
+  const auto backbone = Build(SmallConfig(), Context(kImage, true));
+  Randomize(*backbone, kStd);
+  const at::Tensor images = RandomImages(2, kImage);
   const at::Tensor expected = backbone->Forward(images).tokens;
 
   const auto handle = at::addThreadLocalCallback(
@@ -383,73 +280,37 @@ TEST(T2tVitTest, ThePerformerIsComputedInSinglePrecisionUnderAutocast) {
 
 // ---- The official code ----------------------------------------------------------------------------------------------
 
-// The official model and this one, with the same weights: tokens, logits, and the gradients of the mean of the squared
-// logits.
-void ExpectParity(const std::string& name, const T2tVit& config, Size2d image) {
-  const auto read = ReadSafetensors(absl::StrCat("backbones/t2t_vit/testdata/", name, ".safetensors"));
-  ASSERT_TRUE(read.ok()) << read.status();
-  const Safetensors& fixture = *read;
-  const auto backbone = Build(config, Context(image, true, Preset(PositionDelivery::VIT)));
-  backbone->SetTraining(false);
-  std::map<std::string, at::Tensor> parameters = ByName(*backbone);
-  EXPECT_LT(LargestDifference(parameters.at("pos_embed"), fixture.Find("pos_embed")), 1e-6);
-  {
-    c10::NoGradGuard no_grad;
-    for (auto& [parameter, tensor] : parameters) {
-      const at::Tensor loaded = fixture.Find(parameter);
-      ASSERT_TRUE(loaded.defined()) << "the official code has no " << parameter;
-      ASSERT_EQ(loaded.sizes(), tensor.sizes()) << parameter;
-      tensor.copy_(loaded);
-    }
-  }
-  parameters["head.weight"] = fixture.Find("head.weight").requires_grad_(true);
-  parameters["head.bias"] = fixture.Find("head.bias").requires_grad_(true);
-  for (const auto& [tensor, unused] : fixture.tensors) {
-    const bool is_weight =
-        tensor != "images" && tensor != "tokens" && tensor != "logits" && !tensor.starts_with("grad/");
-    EXPECT_TRUE(!is_weight || parameters.contains(tensor)) << "not in this model: " << tensor;
-  }
-
-  const TokenMap map = backbone->Forward(fixture.Find("images"));
-  EXPECT_LT(LargestDifference(map.tokens, fixture.Find("tokens")), 5e-5);
-  const at::Tensor logits =
-      at::linear(map.tokens.select(1, 0), parameters.at("head.weight"), parameters.at("head.bias"));
-  EXPECT_LT(LargestDifference(logits, fixture.Find("logits")), 5e-5);
-
-  logits.square().mean().backward();
-  for (const auto& [parameter, tensor] : parameters) {
-    const at::Tensor expected = fixture.Find(absl::StrCat("grad/", parameter));
-    ASSERT_EQ(tensor.grad().defined(), expected.defined()) << parameter;
-    if (!expected.defined()) continue;
-    const double difference = tensor.grad().sub(expected).norm().item<double>();
-    EXPECT_LT(difference, 1e-3 * expected.norm().item<double>()) << parameter;
-  }
-}
-
 T2tVit FixtureConfig(double mlp_ratio) {
   T2tVit config = Sized(24, 2, 3, mlp_ratio);
   config.set_token_dim(6);
   return config;
 }
 
-TEST(T2tVitParityTest, Performer) { ExpectParity("performer", FixtureConfig(2), {48, 48}); }
+TEST(T2tVitParityTest, Performer) {
+  ExpectParity(Fixture("t2t_vit", "performer"), FixtureConfig(2), Context({48, 48}, true));
+}
 
 TEST(T2tVitParityTest, TransformerWithQkvBias) {
   T2tVit config = FixtureConfig(3);
   config.set_tokens_type(T2tVit::TRANSFORMER);
   config.set_qkv_bias(true);
-  ExpectParity("transformer", config, {32, 32});
+  ExpectParity(Fixture("t2t_vit", "transformer"), config, Context({32, 32}, true));
+}
+
+TEST(T2tVitParityTest, TheSinusoid) {
+  const auto backbone = Build(FixtureConfig(2), Context({48, 48}, true));
+  EXPECT_LT(LargestDifference(ByName(*backbone).at("pos_embed"), Fixture("t2t_vit", "performer").Find("pos_embed")),
+            1e-6);
 }
 
 // ---- Positions of checkpoints ---------------------------------------------------------------------------------------
 
 TEST(T2tVitTest, AdaptsTheCheckpointsPositions) {
   const at::Tensor table = at::randn({1, 1 + 4, 12});
-  const PositionDelivery vit = Preset(PositionDelivery::VIT);
-  const auto without_class_token = Build(SmallConfig(), Context({32, 32}, false, vit));
+  const auto without_class_token = Build(SmallConfig(), Context({32, 32}, false));
   EXPECT_TRUE(without_class_token->Adapt("pos_embed", table).equal(table.narrow(1, 1, 4)));
 
-  const auto larger = Build(SmallConfig(), Context({64, 96}, true, vit));
+  const auto larger = Build(SmallConfig(), Context({64, 96}, true));
   const at::Tensor constant = at::cat({table.narrow(1, 0, 1), at::ones({1, 4, 12})}, 1);
   const at::Tensor adapted = larger->Adapt("pos_embed", constant);
   ASSERT_EQ(adapted.sizes(), (at::IntArrayRef{1, 1 + 24, 12}));
@@ -470,13 +331,13 @@ TEST(T2tVitTest, EachDropoutActsInTrainModeOnly) {
       [](T2tVit& config) { config.set_attention_dropout(0.1); },
       [](T2tVit& config) { config.set_drop_path_rate(0.5); },
   };
-  const at::Tensor images = at::randn({4, 3, kImage.height, kImage.width});
+  const at::Tensor images = RandomImages(4, kImage);
   for (size_t i = 0; i < rates.size(); ++i) {
     SCOPED_TRACE(i);
     T2tVit config = SmallConfig();
     const auto differs = [&] {
       const auto backbone = Build(config, Context(kImage, false, Preset(PositionDelivery::MPVG)));
-      Randomize(*backbone);
+      Randomize(*backbone, kStd);
       backbone->SetTraining(false);
       EXPECT_TRUE(backbone->Forward(images).tokens.equal(backbone->Forward(images).tokens));
       backbone->SetTraining(true);
@@ -488,15 +349,8 @@ TEST(T2tVitTest, EachDropoutActsInTrainModeOnly) {
   }
 }
 
-std::map<std::string, std::string> Errors(const T2tVit& config, const BackboneContext& context) {
-  std::map<std::string, std::string> errors;
-  const auto backbone = Registry<Backbone>::Create(config, context);
-  for (const FieldError& error : FieldErrors::FromStatus(backbone.status())) errors[error.path] += error.message;
-  return errors;
-}
-
 TEST(T2tVitErrorsTest, ImagesThatAreNoMultipleOfSixteen) {
-  const auto errors = Errors(T2tVit(), Context({224, 232}, true, Preset(PositionDelivery::VIT)));
+  const auto errors = Errors(T2tVit(), Context({224, 232}, true));
   ASSERT_EQ(errors.size(), 1);
   EXPECT_EQ(errors.at(""),
             "tokens of 16×16 pixels don't tile images of 224×232 (height×width); the nearest sizes that they tile are "
@@ -513,17 +367,16 @@ TEST(T2tVitErrorsTest, AllMistakesComeTogether) {
   config.set_position_dropout(2);
   config.set_projection_dropout(NAN);
   config.set_attention_dropout(-1);
-  BackboneContext context = Context({224, 224}, true, Preset(PositionDelivery::VIT));
+  BackboneContext context = Context({224, 224}, true);
   context.contract.distillation_token = true;
-  std::set<std::string> paths;
-  for (const auto& [path, message] : Errors(config, context)) paths.insert(path);
-  EXPECT_EQ(paths, (std::set<std::string>{"", "embed_dim", "depth", "num_heads", "mlp_ratio", "token_dim",
-                                          "norm_epsilon", "class_token_std", "drop_path_rate", "token_dropout",
-                                          "position_dropout", "projection_dropout", "attention_dropout"}));
+  EXPECT_EQ(ErrorPaths(config, context),
+            (std::set<std::string>{"", "embed_dim", "depth", "num_heads", "mlp_ratio", "token_dim", "norm_epsilon",
+                                   "class_token_std", "drop_path_rate", "token_dropout", "position_dropout",
+                                   "projection_dropout", "attention_dropout"}));
   T2tVit wide;
   wide.set_embed_dim(2'000'000'000);
   wide.set_token_dim(2'000'000'000);
-  const auto errors = Errors(wide, Context({224, 224}, true, Preset(PositionDelivery::VIT)));
+  const auto errors = Errors(wide, Context({224, 224}, true));
   EXPECT_TRUE(errors.contains("embed_dim"));
   EXPECT_TRUE(errors.contains("token_dim"));
 }

@@ -1,5 +1,4 @@
 // A pass over some of the patches, as masked autoencoding and Jigsaw-ViT want it.
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,18 +7,16 @@
 #include "ATen/ops/arange.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/equal.h"
-#include "ATen/ops/randn.h"
 #include "ATen/ops/randperm.h"
 #include "ATen/ops/stack.h"
 #include "ATen/ops/tensor.h"
 #include "backbones/backbone.h"
+#include "backbones/testing.h"
 #include "backbones/vit/vit.pb.h"
 #include "c10/core/GradMode.h"
 #include "gtest/gtest.h"
-#include "nn/module.h"
 #include "nn/position_delivery.h"
-#include "plugin/logging.h"
-#include "plugin/registry.h"
+#include "nn/testing.h"
 
 namespace graticule {
 namespace {
@@ -45,26 +42,14 @@ std::unique_ptr<Backbone> Build(Size2d image, const Case& c,
   config.set_depth(3);
   config.set_num_heads(2);
   config.set_position(position);
-  const TokenContract contract{.class_token = c.class_token, .delivery = ResolvePositionDelivery({}, c.preset)};
-  auto backbone = Registry<Backbone>::Create(config, {.image_size = image, .contract = contract});
-  CHECK(backbone.ok()) << backbone.status();
-  return *std::move(backbone);
+  return Build(config, Context(image, c.class_token, Preset(c.preset)));
 }
 
-std::map<std::string, at::Tensor> ByName(const Module& module) {
-  std::map<std::string, at::Tensor> tensors;
-  for (const NamedParameter& parameter : module.Parameters()) tensors[parameter.name] = parameter.tensor.detach();
-  return tensors;
-}
-
-// Weights under which every part of the model matters.
 std::unique_ptr<Backbone> BuildRandom(const Case& c) {
   auto backbone = Build(kImage, c);
-  for (auto& [name, tensor] : ByName(*backbone)) tensor.normal_(name.ends_with("norm.weight") ? 1 : 0, 0.4);
+  Randomize(*backbone);
   return backbone;
 }
-
-double Difference(const at::Tensor& a, const at::Tensor& b) { return (a - b).abs().max().item<double>(); }
 
 at::Tensor RandomSelection(int64_t batch, int64_t count) {
   std::vector<at::Tensor> rows;
@@ -78,29 +63,30 @@ TEST_P(SelectionTest, AllPatchesInOrderAreThePlainPass) {
   c10::NoGradGuard no_grad;
   const auto backbone = BuildRandom(GetParam());
   ASSERT_TRUE(backbone->CanSelect());
-  const at::Tensor images = at::randn({2, 3, kImage.height, kImage.width});
+  const at::Tensor images = RandomImages(2, kImage);
   const TokenMap whole = backbone->Forward(images);
   const at::Tensor all = at::arange(kPatches, at::kLong).expand({2, -1});
   const TokenMap selected = backbone->ForwardSelected(images, {.kept = all});
-  EXPECT_LT(Difference(selected.tokens, whole.tokens), 1e-5);
+  EXPECT_LT(LargestDifference(selected.tokens, whole.tokens), 1e-5);
   EXPECT_EQ(selected.prefix_tokens, whole.prefix_tokens);
   EXPECT_EQ(selected.grid, whole.grid);
   EXPECT_TRUE(at::equal(selected.kept, all));
   // Without position it is another function.
-  EXPECT_GT(Difference(backbone->ForwardSelected(images, {.kept = all, .position = false}).tokens, whole.tokens), 0.1);
+  EXPECT_GT(LargestDifference(backbone->ForwardSelected(images, {.kept = all, .position = false}).tokens, whole.tokens),
+            0.1);
 }
 
 TEST_P(SelectionTest, ShuffledPatchesGiveShuffledTokens) {
   c10::NoGradGuard no_grad;
   const auto backbone = BuildRandom(GetParam());
   const int64_t prefix = backbone->prefix_tokens();
-  const at::Tensor images = at::randn({2, 3, kImage.height, kImage.width});
+  const at::Tensor images = RandomImages(2, kImage);
   const at::Tensor kept = RandomSelection(2, 4), order = at::tensor({2, 0, 3, 1}, at::kLong);
   for (const bool position : {true, false}) {
     const TokenMap a = backbone->ForwardSelected(images, {.kept = kept, .position = position});
     const TokenMap b = backbone->ForwardSelected(images, {.kept = kept.index_select(1, order), .position = position});
-    EXPECT_LT(Difference(a.PatchTokens().index_select(1, order), b.PatchTokens()), 1e-5);
-    if (prefix > 0) EXPECT_LT(Difference(a.tokens.narrow(1, 0, prefix), b.tokens.narrow(1, 0, prefix)), 1e-5);
+    EXPECT_LT(LargestDifference(a.PatchTokens().index_select(1, order), b.PatchTokens()), 1e-5);
+    if (prefix > 0) EXPECT_LT(LargestDifference(a.tokens.narrow(1, 0, prefix), b.tokens.narrow(1, 0, prefix)), 1e-5);
   }
 }
 
@@ -120,7 +106,7 @@ TEST_P(SelectionTest, SomePatchesAreAModelOfThesePatches) {
   const Case& c = GetParam();
   const auto backbone = BuildRandom(c);
   const auto weights = ByName(*backbone);
-  const at::Tensor images = at::randn({2, 3, kImage.height, kImage.width});
+  const at::Tensor images = RandomImages(2, kImage);
   const at::Tensor kept = RandomSelection(2, 3);
   const at::Tensor with = backbone->ForwardSelected(images, {.kept = kept}).tokens;
   const at::Tensor without = backbone->ForwardSelected(images, {.kept = kept, .position = false}).tokens;
@@ -139,8 +125,8 @@ TEST_P(SelectionTest, SomePatchesAreAModelOfThesePatches) {
     }
     for (const auto& [name, tensor] : ByName(*bare)) tensor.copy_(weights.at(name));
     const at::Tensor image = SideBySide(images[b], kept[b]);
-    EXPECT_LT(Difference(positioned->Forward(image).tokens[0], with[b]), 1e-5);
-    EXPECT_LT(Difference(bare->Forward(image).tokens[0], without[b]), 1e-5);
+    EXPECT_LT(LargestDifference(positioned->Forward(image).tokens[0], with[b]), 1e-5);
+    EXPECT_LT(LargestDifference(bare->Forward(image).tokens[0], without[b]), 1e-5);
   }
 }
 
