@@ -36,7 +36,8 @@ std::map<std::string, std::string> Errors(const google::protobuf::Message& confi
 }
 
 std::set<std::string> ErrorPaths(const google::protobuf::Message& config, const BackboneContext& context) {
-  return ErrorPaths(Registry<Backbone>::Create(config, context).status());
+  const std::vector<std::string> paths = ErrorPaths(Registry<Backbone>::Create(config, context).status());
+  return {paths.begin(), paths.end()};
 }
 
 std::vector<DeliveryCase> DeliveryCases() {

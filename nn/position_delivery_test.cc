@@ -6,12 +6,11 @@
 #include "ATen/ops/randn.h"
 #include "ATen/ops/tensor.h"
 #include "gtest/gtest.h"
-#include "plugin/status.h"
+#include "nn/testing.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
-
-PositionDelivery Preset(PositionDelivery::Preset preset) { return ResolvePositionDelivery({}, preset); }
 
 std::vector<std::string> Names(const Module& module) {
   std::vector<std::string> names;
@@ -20,9 +19,7 @@ std::vector<std::string> Names(const Module& module) {
 }
 
 std::vector<std::string> ErrorPaths(const PositionDelivery& delivery) {
-  std::vector<std::string> paths;
-  for (const FieldError& error : FieldErrors::FromStatus(CheckPositionDelivery(delivery))) paths.push_back(error.path);
-  return paths;
+  return graticule::ErrorPaths(CheckPositionDelivery(delivery));
 }
 
 TEST(ResolvePositionDeliveryTest, APresetInTheConfigWinsAndFieldsChangeIt) {

@@ -14,6 +14,12 @@ std::map<std::string, at::Tensor> ByName(const Module& module) {
   return tensors;
 }
 
+std::vector<std::string> NamesThere(const Module& module, const WeightLayout& layout) {
+  std::vector<std::string> names;
+  for (const NamedParameter& parameter : module.Parameters()) names.push_back(layout.name_there(parameter.name));
+  return names;
+}
+
 void Randomize(const Module& module, double std) {
   c10::NoGradGuard no_grad;
   for (const NamedParameter& parameter : module.Parameters()) {

@@ -4,16 +4,21 @@
 
 #include <map>
 #include <string>
+#include <vector>
 
 #include "ATen/core/Tensor.h"
 #include "nn/module.h"
 #include "nn/position_delivery.h"
 #include "nn/safetensors.h"
+#include "nn/weight_layout.h"
 
 namespace graticule {
 
 // Parameters and buffers; they share storage with the module's.
 std::map<std::string, at::Tensor> ByName(const Module& module);
+
+// What another code calls the parameters, in their order.
+std::vector<std::string> NamesThere(const Module& module, const WeightLayout& layout);
 
 // Draws weights under which every part of a model matters: normal of `std`, scales of norms around 1, moving variances
 // positive. Fixed tables stay.

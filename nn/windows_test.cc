@@ -17,6 +17,7 @@
 #include "nn/macs.h"
 #include "nn/module.h"
 #include "nn/relative_position_bias.h"
+#include "nn/testing.h"
 
 namespace graticule {
 namespace {
@@ -95,8 +96,7 @@ std::unique_ptr<Attention> Make(const Case& c, bool relative_bias) {
   auto attention = std::make_unique<Attention>(
       AttentionOptions{.width = 6, .heads = 2, .windows = Windows(c.map, c.window, c.shift)},
       relative_bias ? std::make_unique<RelativePositionBias>(c.window, 2) : nullptr);
-  c10::NoGradGuard no_grad;
-  for (const NamedParameter& parameter : attention->Parameters()) at::Tensor(parameter.tensor).normal_(0, 0.7);
+  Randomize(*attention, 0.7);
   return attention;
 }
 
@@ -105,10 +105,8 @@ TEST(WindowsTest, AttentionIsAmongTheTokensOfAWindow) {
   for (const Case& c : Cases()) {
     for (const bool relative_bias : {false, true}) {
       const auto attention = Make(c, relative_bias);
-      std::map<std::string, at::Tensor> weights;
-      for (const NamedParameter& parameter : attention->Parameters()) weights[parameter.name] = parameter.tensor;
       const at::Tensor x = at::randn({2, c.map.height, c.map.width, 6});
-      const at::Tensor difference = attention->Forward(x).sub(Slow(c, x, 2, weights));
+      const at::Tensor difference = attention->Forward(x).sub(Slow(c, x, 2, ByName(*attention)));
       EXPECT_LT(difference.abs().max().item<double>(), 1e-5);
     }
   }

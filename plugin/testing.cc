@@ -10,9 +10,9 @@ std::map<std::string, std::string> Errors(const absl::Status& status) {
   return errors;
 }
 
-std::set<std::string> ErrorPaths(const absl::Status& status) {
-  std::set<std::string> paths;
-  for (const auto& [path, message] : Errors(status)) paths.insert(path);
+std::vector<std::string> ErrorPaths(const absl::Status& status) {
+  std::vector<std::string> paths;
+  for (const FieldError& error : FieldErrors::FromStatus(status)) paths.push_back(error.path);
   return paths;
 }
 

@@ -4,9 +4,9 @@
 
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "google/protobuf/message.h"
@@ -23,9 +23,9 @@ std::unique_ptr<T> BuildPlugin(const google::protobuf::Message& config, const ty
   return *std::move(plugin);
 }
 
-// The messages of a status's field errors by their paths.
+// A status's field errors: their messages by path, and their paths in order.
 std::map<std::string, std::string> Errors(const absl::Status& status);
-std::set<std::string> ErrorPaths(const absl::Status& status);
+std::vector<std::string> ErrorPaths(const absl::Status& status);
 
 }  // namespace graticule
 

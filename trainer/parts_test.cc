@@ -19,7 +19,7 @@
 #include "gmock/gmock.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
-#include "plugin/status.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -92,12 +92,6 @@ google::protobuf::Any OfType(const std::string& name) {
   google::protobuf::Any any;
   any.set_type_url("type.googleapis.com/" + name);
   return any;
-}
-
-std::vector<std::string> Paths(const absl::Status& status) {
-  std::vector<std::string> paths;
-  for (const FieldError& error : FieldErrors::FromStatus(status)) paths.push_back(error.path);
-  return paths;
 }
 
 struct Mistake {
@@ -188,7 +182,7 @@ TEST_P(CheckExperimentTest, OneMistakeIsOneErrorAtItsPath) {
   GetParam().make(experiment);
   const absl::Status status = CheckExperiment(experiment);
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_THAT(Paths(status), ElementsAre(GetParam().path)) << status;
+  EXPECT_THAT(ErrorPaths(status), ElementsAre(GetParam().path)) << status;
 }
 
 INSTANTIATE_TEST_SUITE_P(Independent, CheckExperimentTest, testing::ValuesIn(IndependentMistakes()));
@@ -201,7 +195,7 @@ TEST(CheckExperimentTest, AllMistakesComeTogether) {
     mistake.make(experiment);
     paths.push_back(mistake.path);
   }
-  EXPECT_THAT(Paths(CheckExperiment(experiment)), UnorderedElementsAreArray(paths));
+  EXPECT_THAT(ErrorPaths(CheckExperiment(experiment)), UnorderedElementsAreArray(paths));
 }
 
 TEST(CheckExperimentTest, MessagesSayWhatWasFound) {
@@ -220,7 +214,7 @@ TEST(CheckExperimentTest, CudaIsMissedWhereThereIsNone) {
   if (at::globalContext().hasCUDA()) GTEST_SKIP() << "this machine has CUDA";
   Experiment experiment = Tiny();
   experiment.mutable_trainer()->set_device(Trainer::CUDA);
-  EXPECT_THAT(Paths(CheckExperiment(experiment)), ElementsAre("trainer.device"));
+  EXPECT_THAT(ErrorPaths(CheckExperiment(experiment)), ElementsAre("trainer.device"));
   // What the model consists of can be said on any machine.
   EXPECT_TRUE(CheckModel(experiment).ok());
 }
@@ -233,7 +227,7 @@ TEST(CheckModelTest, NeedsNoDataSetAndNoTraining) {
   EXPECT_TRUE(status.ok()) << status;
   experiment.clear_backbone();
   experiment.mutable_data()->add_mean(1);
-  EXPECT_THAT(Paths(CheckModel(experiment)), UnorderedElementsAreArray({"backbone", "data.mean"}));
+  EXPECT_THAT(ErrorPaths(CheckModel(experiment)), UnorderedElementsAreArray({"backbone", "data.mean"}));
 }
 
 TEST(CountStepsTest, CountsWholeBatches) {

@@ -6,27 +6,24 @@
 #include "ATen/ops/tensor.h"
 #include "gtest/gtest.h"
 #include "plugin/registry.h"
-#include "plugin/status.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
 
 TEST(AverageTest, TakesTheMeanOfThePatchTokens) {
-  const auto pooling = Registry<Pooling>::Create(Average(), {});
-  ASSERT_TRUE(pooling.ok()) << pooling.status();
+  const auto pooling = BuildPlugin<Pooling>(Average());
   // Two images of a class token and two patches.
   const at::Tensor tokens = at::tensor({100, 200, 1, 2, 3, 6, /**/ -100, -200, 5, 5, 7, 9}, at::kFloat).view({2, 3, 2});
-  const at::Tensor with_prefix = (*pooling)->Forward({.tokens = tokens, .prefix_tokens = 1, .grid = {1, 2}});
+  const at::Tensor with_prefix = pooling->Forward({.tokens = tokens, .prefix_tokens = 1, .grid = {1, 2}});
   EXPECT_TRUE(with_prefix.equal(at::tensor({2, 4, 6, 7}, at::kFloat).view({2, 2})));
-  const at::Tensor patches =
-      (*pooling)->Forward({.tokens = tokens.narrow(1, 1, 2), .prefix_tokens = 0, .grid = {1, 2}});
+  const at::Tensor patches = pooling->Forward({.tokens = tokens.narrow(1, 1, 2), .prefix_tokens = 0, .grid = {1, 2}});
   EXPECT_TRUE(patches.equal(with_prefix));
 }
 
 TEST(AverageTest, AsksForNoClassTokenAndThePositionAtTheInputOnly) {
-  const auto pooling = Registry<Pooling>::Create(Average(), {});
-  ASSERT_TRUE(pooling.ok()) << pooling.status();
-  const TokenContract contract = (*pooling)->contract();
+  const auto pooling = BuildPlugin<Pooling>(Average());
+  const TokenContract contract = pooling->contract();
   EXPECT_FALSE(contract.class_token);
   EXPECT_TRUE(contract.delivery.add_to_input());
   EXPECT_EQ(contract.delivery.layers(), PositionDelivery::NONE);
@@ -37,9 +34,8 @@ TEST(AverageTest, AsksForNoClassTokenAndThePositionAtTheInputOnly) {
 TEST(AverageTest, FieldsChangeTheDelivery) {
   Average config;
   config.mutable_delivery()->set_last(0);
-  const auto pooling = Registry<Pooling>::Create(config, {});
-  ASSERT_TRUE(pooling.ok()) << pooling.status();
-  const PositionDelivery delivery = (*pooling)->contract().delivery;
+  const auto pooling = BuildPlugin<Pooling>(config);
+  const PositionDelivery delivery = pooling->contract().delivery;
   EXPECT_EQ(delivery.layers(), PositionDelivery::NONE);
   EXPECT_TRUE(delivery.has_last());
   EXPECT_EQ(delivery.last(), 0);
@@ -48,10 +44,8 @@ TEST(AverageTest, FieldsChangeTheDelivery) {
 TEST(AverageTest, RefusesAPositionThatGoesNowhere) {
   Average config;
   config.mutable_delivery()->set_add_to_input(false);
-  const auto pooling = Registry<Pooling>::Create(config, {});
-  const std::vector<FieldError> errors = FieldErrors::FromStatus(pooling.status());
-  ASSERT_EQ(errors.size(), 1);
-  EXPECT_EQ(errors[0].path, "delivery.add_to_input");
+  EXPECT_EQ(ErrorPaths(Registry<Pooling>::Create(config, {}).status()),
+            std::vector<std::string>{"delivery.add_to_input"});
 }
 
 }  // namespace

@@ -1,29 +1,28 @@
 #include "pooling/class_token/class_token.h"
 
+#include <string>
 #include <vector>
 
 #include "ATen/ops/arange.h"
 #include "gtest/gtest.h"
 #include "plugin/registry.h"
-#include "plugin/status.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
 
 TEST(ClassTokenTest, TakesTokenZero) {
-  const auto pooling = Registry<Pooling>::Create(ClassToken(), {});
-  ASSERT_TRUE(pooling.ok()) << pooling.status();
+  const auto pooling = BuildPlugin<Pooling>(ClassToken());
   const at::Tensor tokens = at::arange(2 * 5 * 3, at::kFloat).view({2, 5, 3});
-  const at::Tensor pooled = (*pooling)->Forward({.tokens = tokens, .prefix_tokens = 1, .grid = {2, 2}});
+  const at::Tensor pooled = pooling->Forward({.tokens = tokens, .prefix_tokens = 1, .grid = {2, 2}});
   const at::Tensor expected = at::arange(3, at::kFloat);
   EXPECT_TRUE(pooled[0].equal(expected));
   EXPECT_TRUE(pooled[1].equal(expected.add(15)));
 }
 
 TEST(ClassTokenTest, DeliversAtTheInputOnlyByDefault) {
-  const auto pooling = Registry<Pooling>::Create(ClassToken(), {});
-  ASSERT_TRUE(pooling.ok()) << pooling.status();
-  const TokenContract contract = (*pooling)->contract();
+  const auto pooling = BuildPlugin<Pooling>(ClassToken());
+  const TokenContract contract = pooling->contract();
   EXPECT_TRUE(contract.class_token);
   EXPECT_TRUE(contract.delivery.add_to_input());
   EXPECT_EQ(contract.delivery.layers(), PositionDelivery::NONE);
@@ -33,9 +32,8 @@ TEST(ClassTokenTest, DeliversAtTheInputOnlyByDefault) {
 TEST(ClassTokenTest, LapeIsAPreset) {
   ClassToken config;
   config.mutable_delivery()->set_preset(PositionDelivery::LAPE);
-  const auto pooling = Registry<Pooling>::Create(config, {});
-  ASSERT_TRUE(pooling.ok()) << pooling.status();
-  const PositionDelivery delivery = (*pooling)->contract().delivery;
+  const auto pooling = BuildPlugin<Pooling>(config);
+  const PositionDelivery delivery = pooling->contract().delivery;
   EXPECT_FALSE(delivery.add_to_input());
   EXPECT_EQ(delivery.layers(), PositionDelivery::HIERARCHICAL);
   EXPECT_TRUE(delivery.first_layer());
@@ -46,10 +44,8 @@ TEST(ClassTokenTest, ReportsEveryContradictionWithItsField) {
   ClassToken config;
   config.mutable_delivery()->set_last(5);
   config.mutable_delivery()->set_first_layer(true);
-  const auto pooling = Registry<Pooling>::Create(config, {});
-  std::vector<std::string> paths;
-  for (const FieldError& error : FieldErrors::FromStatus(pooling.status())) paths.push_back(error.path);
-  EXPECT_EQ(paths, (std::vector<std::string>{"delivery.last", "delivery.first_layer"}));
+  EXPECT_EQ(ErrorPaths(Registry<Pooling>::Create(config, {}).status()),
+            (std::vector<std::string>{"delivery.last", "delivery.first_layer"}));
 }
 
 }  // namespace

@@ -1,18 +1,18 @@
 #include "pooling/mpvg/mpvg.h"
 
+#include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "plugin/registry.h"
-#include "plugin/status.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
 
 TEST(MpvgTest, DeliversToTheLayersAfterTheFirstAndToTheLastNorm) {
-  const auto pooling = Registry<Pooling>::Create(Mpvg(), {});
-  ASSERT_TRUE(pooling.ok()) << pooling.status();
-  const TokenContract contract = (*pooling)->contract();
+  const auto pooling = BuildPlugin<Pooling>(Mpvg());
+  const TokenContract contract = pooling->contract();
   EXPECT_FALSE(contract.class_token);
   EXPECT_TRUE(contract.delivery.add_to_input());
   EXPECT_EQ(contract.delivery.layers(), PositionDelivery::HIERARCHICAL);
@@ -27,9 +27,8 @@ TEST(MpvgTest, FieldsChangeThePreset) {
   config.mutable_delivery()->set_layers(PositionDelivery::FLAT);
   config.mutable_delivery()->set_first_layer(true);
   config.mutable_delivery()->set_add_to_input(false);
-  const auto pooling = Registry<Pooling>::Create(config, {});
-  ASSERT_TRUE(pooling.ok()) << pooling.status();
-  const PositionDelivery delivery = (*pooling)->contract().delivery;
+  const auto pooling = BuildPlugin<Pooling>(config);
+  const PositionDelivery delivery = pooling->contract().delivery;
   EXPECT_EQ(delivery.layers(), PositionDelivery::FLAT);
   EXPECT_TRUE(delivery.first_layer());
   EXPECT_FALSE(delivery.add_to_input());
@@ -39,10 +38,7 @@ TEST(MpvgTest, FieldsChangeThePreset) {
 TEST(MpvgTest, RefusesANegativeLayer) {
   Mpvg config;
   config.mutable_delivery()->set_last(-1);
-  const auto pooling = Registry<Pooling>::Create(config, {});
-  const std::vector<FieldError> errors = FieldErrors::FromStatus(pooling.status());
-  ASSERT_EQ(errors.size(), 1);
-  EXPECT_EQ(errors[0].path, "delivery.last");
+  EXPECT_EQ(ErrorPaths(Registry<Pooling>::Create(config, {}).status()), std::vector<std::string>{"delivery.last"});
 }
 
 }  // namespace

@@ -1,15 +1,14 @@
 #include "pooling/pvg/pvg.h"
 
 #include "gtest/gtest.h"
-#include "plugin/registry.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
 
 TEST(PvgTest, DeliversToTheLayersAfterTheFirst) {
-  const auto pooling = Registry<Pooling>::Create(Pvg(), {});
-  ASSERT_TRUE(pooling.ok()) << pooling.status();
-  const TokenContract contract = (*pooling)->contract();
+  const auto pooling = BuildPlugin<Pooling>(Pvg());
+  const TokenContract contract = pooling->contract();
   EXPECT_FALSE(contract.class_token);
   EXPECT_TRUE(contract.delivery.add_to_input());
   EXPECT_EQ(contract.delivery.layers(), PositionDelivery::HIERARCHICAL);
@@ -21,10 +20,9 @@ TEST(PvgTest, DeliversToTheLayersAfterTheFirst) {
 TEST(PvgTest, FieldsChangeThePreset) {
   Pvg config;
   config.mutable_delivery()->set_last(11);
-  const auto pooling = Registry<Pooling>::Create(config, {});
-  ASSERT_TRUE(pooling.ok()) << pooling.status();
-  EXPECT_EQ((*pooling)->contract().delivery.last(), 11);
-  EXPECT_EQ((*pooling)->contract().delivery.layers(), PositionDelivery::HIERARCHICAL);
+  const auto pooling = BuildPlugin<Pooling>(config);
+  EXPECT_EQ(pooling->contract().delivery.last(), 11);
+  EXPECT_EQ(pooling->contract().delivery.layers(), PositionDelivery::HIERARCHICAL);
 }
 
 }  // namespace

@@ -1,24 +1,25 @@
 #include "pooling/seq_pool/seq_pool.h"
 
 #include <cmath>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "ATen/ops/cat.h"
 #include "ATen/ops/randn.h"
-#include "c10/core/GradMode.h"
 #include "gtest/gtest.h"
 #include "nn/module.h"
+#include "nn/testing.h"
 #include "plugin/registry.h"
-#include "plugin/status.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
 
 std::unique_ptr<Pooling> Make(int64_t width) {
-  auto pooling = Registry<Pooling>::Create(SeqPool(), {});
-  EXPECT_TRUE(pooling.ok()) << pooling.status();
-  (*pooling)->Build(width);
-  return *std::move(pooling);
+  auto pooling = BuildPlugin<Pooling>(SeqPool());
+  pooling->Build(width);
+  return pooling;
 }
 
 TEST(SeqPoolTest, WeighsThePatchTokensByASoftmax) {
@@ -29,10 +30,7 @@ TEST(SeqPoolTest, WeighsThePatchTokensByASoftmax) {
   EXPECT_EQ(parameters[0].name, "attention_pool.weight");
   EXPECT_EQ(parameters[0].tensor.sizes(), (std::vector<int64_t>{1, kWidth}));
   EXPECT_EQ(parameters[1].name, "attention_pool.bias");
-  {
-    c10::NoGradGuard no_grad;
-    for (const NamedParameter& parameter : parameters) at::Tensor(parameter.tensor).normal_();
-  }
+  Randomize(*pooling, 1);
   const at::Tensor tokens = at::randn({2, kTokens, kWidth});
   const at::Tensor pooled = pooling->Forward({.tokens = tokens, .grid = {2, 3}}).detach();
   ASSERT_EQ(pooled.sizes(), (std::vector<int64_t>{2, kWidth}));
@@ -66,15 +64,11 @@ TEST(SeqPoolTest, AsksForNoClassTokenAndThePositionAtTheInputOnly) {
 TEST(SeqPoolTest, FieldsChangeTheDelivery) {
   SeqPool config;
   config.mutable_delivery()->set_preset(PositionDelivery::MPVG);
-  const auto pooling = Registry<Pooling>::Create(config, {});
-  ASSERT_TRUE(pooling.ok()) << pooling.status();
-  EXPECT_EQ((*pooling)->contract().delivery.layers(), PositionDelivery::HIERARCHICAL);
-  EXPECT_TRUE((*pooling)->contract().delivery.has_last());
+  const auto pooling = BuildPlugin<Pooling>(config);
+  EXPECT_EQ(pooling->contract().delivery.layers(), PositionDelivery::HIERARCHICAL);
+  EXPECT_TRUE(pooling->contract().delivery.has_last());
   config.mutable_delivery()->set_last(-1);
-  const auto refused = Registry<Pooling>::Create(config, {});
-  const std::vector<FieldError> errors = FieldErrors::FromStatus(refused.status());
-  ASSERT_EQ(errors.size(), 1);
-  EXPECT_EQ(errors[0].path, "delivery.last");
+  EXPECT_EQ(ErrorPaths(Registry<Pooling>::Create(config, {}).status()), std::vector<std::string>{"delivery.last"});
 }
 
 }  // namespace

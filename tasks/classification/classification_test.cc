@@ -18,6 +18,7 @@
 #include "google/protobuf/wrappers.pb.h"
 #include "gtest/gtest.h"
 #include "plugin/registry.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -222,11 +223,8 @@ TEST(ClassificationTest, MistakesOfAllPartsComeTogetherWithTheirPlacesInTheSpec)
   Classification config;
   config.set_label_smoothing(1);
   config.set_num_classes(-7);
-  std::vector<std::string> paths;
-  for (const FieldError& error : FieldErrors::FromStatus(Registry<Task>::Create(config, context).status())) {
-    paths.push_back(error.path);
-  }
-  EXPECT_THAT(paths, ElementsAre("task.label_smoothing", "task.num_classes", "backbone.value", "objectives[0].weight"));
+  EXPECT_THAT(ErrorPaths(Registry<Task>::Create(config, context).status()),
+              ElementsAre("task.label_smoothing", "task.num_classes", "backbone.value", "objectives[0].weight"));
   const auto twice = Registry<Task>::Create(Classification(), Context(2)).status();
   EXPECT_THAT(std::string(twice.message()), HasSubstr("objectives[1].name: two objectives are called 'square'"));
 }

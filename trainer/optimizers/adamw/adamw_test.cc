@@ -18,7 +18,7 @@
 #include "nn/module.h"
 #include "nn/safetensors.h"
 #include "plugin/registry.h"
-#include "plugin/status.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -200,9 +200,7 @@ TEST_F(AdamWTest, AllMistakesOfAConfigComeTogether) {
   config.set_epsilon(0);
   config.set_weight_decay(-1);
   const auto optimizer = Registry<Optimizer>::Create(config, {});
-  std::vector<std::string> paths;
-  for (const FieldError& error : FieldErrors::FromStatus(optimizer.status())) paths.push_back(error.path);
-  EXPECT_THAT(paths, testing::ElementsAre("beta1", "beta2", "epsilon", "weight_decay"));
+  EXPECT_THAT(ErrorPaths(optimizer.status()), testing::ElementsAre("beta1", "beta2", "epsilon", "weight_decay"));
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "plugin/registry.h"
-#include "plugin/status.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -108,9 +108,7 @@ TEST(CosineTest, AllMistakesOfAConfigComeTogether) {
   config.set_min_learning_rate(-0.2);
   const absl::Status status =
       Registry<Schedule>::Create(config, {.learning_rate = 0.1, .total_steps = 10, .steps_per_epoch = 5}).status();
-  std::vector<std::string> paths;
-  for (const FieldError& error : FieldErrors::FromStatus(status)) paths.push_back(error.path);
-  EXPECT_THAT(paths, testing::ElementsAre("warmup_epochs", "warmup_learning_rate", "min_learning_rate"));
+  EXPECT_THAT(ErrorPaths(status), testing::ElementsAre("warmup_epochs", "warmup_learning_rate", "min_learning_rate"));
 }
 
 }  // namespace
