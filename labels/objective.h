@@ -32,6 +32,10 @@ struct ObjectiveOutput {
   Metrics metrics;  // "loss", "accuracy", … : logged as train/NAME/loss
 };
 
+// Adds "loss", the mean over the `batch` images, and "accuracy", in per cent: `found` [] of the `count` guesses are
+// right.
+void AddMetrics(ObjectiveOutput& output, int64_t batch, const at::Tensor& found, int64_t count);
+
 // Its parameters are trained and checkpointed beside the model's, and left out of exported and evaluated models.
 class Objective : public Module {
  public:

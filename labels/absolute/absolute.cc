@@ -7,15 +7,10 @@
 #include "absl/strings/str_cat.h"
 #include "labels/cells.h"
 #include "labels/checks.h"
+#include "labels/positional_label.h"
 #include "plugin/registry.h"
 
 namespace graticule {
-namespace {
-
-// Of the weights at the start: the paper's, which also makes fresh heads start at the uniform cross-entropy, ln N.
-constexpr double kStd = 0.01;
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Objective>> AbsolutePositionalLabelObjective::Create(
     const AbsolutePositionalLabel& config, const ObjectiveContext& context) {
@@ -37,9 +32,9 @@ absl::StatusOr<std::unique_ptr<Objective>> AbsolutePositionalLabelObjective::Cre
 AbsolutePositionalLabelObjective::AbsolutePositionalLabelObjective(int64_t half_width, int64_t hidden_dim,
                                                                    int64_t embed_dim, int64_t cells)
     : half_width_(half_width),
-      fc1_(half_width, hidden_dim, /*bias=*/true, kStd),
-      fc2_(hidden_dim, embed_dim, /*bias=*/true, kStd),
-      head_(embed_dim, cells, /*bias=*/true, kStd) {
+      fc1_(half_width, hidden_dim, /*bias=*/true, kPositionalLabelStd),
+      fc2_(hidden_dim, embed_dim, /*bias=*/true, kPositionalLabelStd),
+      head_(embed_dim, cells, /*bias=*/true, kPositionalLabelStd) {
   RegisterModule("fc1", &fc1_);
   RegisterModule("fc2", &fc2_);
   RegisterModule("head", &head_);
@@ -59,18 +54,11 @@ ObjectiveOutput AbsolutePositionalLabelObjective::Forward(const ObjectiveInput& 
 
   ObjectiveOutput output;
   output.loss = at::cross_entropy_loss(logits, labels);
-  output.metrics.Add("loss", output.loss.detach().mul(batch), batch);
-  const at::Tensor found = logits.detach().argmax(1).eq(labels).sum();
-  output.metrics.Add("accuracy", found.mul(100.0), labels.numel());
+  AddMetrics(output, batch, logits.detach().argmax(1).eq(labels).sum(), labels.numel());
   return output;
 }
 
-std::vector<WeightLayout> AbsolutePositionalLabelObjective::Layouts() const {
-  const auto name_there = [](const std::string& ours) {
-    return ours.starts_with("head.") ? "head_coordinate." + ours.substr(5) : "To2D." + ours;
-  };
-  return {{.name = "zhangzhemin/PositionalLabel", .name_there = name_there}};
-}
+std::vector<WeightLayout> AbsolutePositionalLabelObjective::Layouts() const { return {PositionalLabelLayout()}; }
 
 namespace {
 const Registration<Objective, AbsolutePositionalLabel> kRegistration(

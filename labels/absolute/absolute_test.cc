@@ -11,7 +11,9 @@
 #include "ATen/ops/tensor.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "nn/testing.h"
 #include "plugin/registry.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -19,16 +21,7 @@ namespace {
 using ::testing::HasSubstr;
 
 std::unique_ptr<Objective> Make(int64_t width, Size2d grid, const AbsolutePositionalLabel& config = {}) {
-  auto objective = Registry<Objective>::Create(config, {.width = width, .grid = grid});
-  EXPECT_TRUE(objective.ok()) << objective.status();
-  return *std::move(objective);
-}
-
-at::Tensor Parameter(const Module& module, const std::string& name) {
-  for (const NamedParameter& parameter : module.Parameters()) {
-    if (parameter.name == name) return parameter.tensor.detach();
-  }
-  return at::Tensor();
+  return BuildPlugin<Objective>(config, {.width = width, .grid = grid});
 }
 
 TEST(AbsolutePositionalLabelTest, HeadOnViTBHasThePublishedSize) {
@@ -48,18 +41,19 @@ TEST(AbsolutePositionalLabelTest, FreshHeadsStartAtTheUniformCrossEntropy) {
 TEST(AbsolutePositionalLabelTest, LossIsTheMeanCrossEntropyOverBatchAndPatches) {
   const Size2d grid{2, 3};
   const auto objective = Make(8, grid);
-  for (const NamedParameter& parameter : objective->Parameters()) init::Normal(parameter.tensor, 1.0);
+  Randomize(*objective, 1);
   const at::Tensor tokens = at::randn({3, 6, 8});
 
+  const auto weights = ByName(*objective);
   double sum = 0;
   int found = 0;
   for (int b = 0; b < 3; ++b) {
     for (int i = 0; i < 6; ++i) {
       const at::Tensor half = tokens[b][i].slice(0, 0, 4);
-      const at::Tensor x = Parameter(*objective, "fc1.weight").mv(half).add(Parameter(*objective, "fc1.bias"));
+      const at::Tensor x = weights.at("fc1.weight").mv(half).add(weights.at("fc1.bias"));
       const at::Tensor gelu = x.mul(0.5).mul(x.div(std::sqrt(2.0)).erf().add(1));
-      const at::Tensor p = Parameter(*objective, "fc2.weight").mv(gelu).add(Parameter(*objective, "fc2.bias"));
-      const at::Tensor logits = Parameter(*objective, "head.weight").mv(p).add(Parameter(*objective, "head.bias"));
+      const at::Tensor p = weights.at("fc2.weight").mv(gelu).add(weights.at("fc2.bias"));
+      const at::Tensor logits = weights.at("head.weight").mv(p).add(weights.at("head.bias"));
       sum -= at::log_softmax(logits, 0)[i].item<double>();
       found += logits.argmax().item<int64_t>() == i;
     }
@@ -84,7 +78,7 @@ TEST(AbsolutePositionalLabelTest, PrefixTokensTakeNoPart) {
 TEST(AbsolutePositionalLabelTest, MaskedTokensKeepTheirCells) {
   const Size2d grid{2, 2};
   const auto objective = Make(8, grid);
-  for (const NamedParameter& parameter : objective->Parameters()) init::Normal(parameter.tensor, 1.0);
+  Randomize(*objective, 1);
   const at::Tensor tokens = at::randn({1, 4, 8});
   const double whole = objective->Forward({{.tokens = tokens, .grid = grid}}).loss.item<double>();
   const at::Tensor order = at::tensor({2, 0, 3, 1}, at::kLong);
@@ -119,12 +113,9 @@ TEST(AbsolutePositionalLabelTest, KnowsItsNamesInThePapersCode) {
   const auto objective = Make(8, {2, 2});
   const std::vector<WeightLayout> layouts = objective->Layouts();
   ASSERT_EQ(layouts.size(), 1);
-  std::vector<std::string> names;
-  for (const NamedParameter& parameter : objective->Parameters()) {
-    names.push_back(layouts[0].name_there(parameter.name));
-  }
-  EXPECT_THAT(names, testing::ElementsAre("To2D.fc1.weight", "To2D.fc1.bias", "To2D.fc2.weight", "To2D.fc2.bias",
-                                          "head_coordinate.weight", "head_coordinate.bias"));
+  EXPECT_THAT(NamesThere(*objective, layouts[0]),
+              testing::ElementsAre("To2D.fc1.weight", "To2D.fc1.bias", "To2D.fc2.weight", "To2D.fc2.bias",
+                                   "head_coordinate.weight", "head_coordinate.bias"));
 }
 
 TEST(AbsolutePositionalLabelTest, BadConfigsAreErrors) {
@@ -134,8 +125,8 @@ TEST(AbsolutePositionalLabelTest, BadConfigsAreErrors) {
   AbsolutePositionalLabel config;
   config.set_hidden_dim(-1);
   config.set_embed_dim(-2);
-  const auto negative = Registry<Objective>::Create(config, {.width = 8, .grid = {2, 2}});
-  EXPECT_EQ(FieldErrors::FromStatus(negative.status()).size(), 2);
+  EXPECT_EQ(ErrorPaths(Registry<Objective>::Create(config, {.width = 8, .grid = {2, 2}}).status()),
+            (std::vector<std::string>{"hidden_dim", "embed_dim"}));
 }
 
 }  // namespace

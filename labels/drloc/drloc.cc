@@ -128,8 +128,7 @@ ObjectiveOutput DrlocObjective::Forward(const ObjectiveInput& input) {
                       : CycleBackRegression(of_rows, rows) + CycleBackRegression(of_columns, columns);
     found = of_rows.argmax(1).eq(rows).logical_and(of_columns.argmax(1).eq(columns));
   }
-  output.metrics.Add("loss", output.loss.detach().mul(batch), batch);
-  output.metrics.Add("accuracy", found.sum().mul(100.0), found.numel());
+  AddMetrics(output, batch, found.sum(), found.numel());
   return output;
 }
 

@@ -23,8 +23,9 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "nn/safetensors.h"
-#include "plugin/logging.h"
+#include "nn/testing.h"
 #include "plugin/registry.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -33,51 +34,42 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 std::unique_ptr<Objective> Make(int64_t width, Size2d grid, const Drloc& config) {
-  auto objective = Registry<Objective>::Create(config, {.width = width, .grid = grid});
-  CHECK(objective.ok()) << objective.status();
-  return *std::move(objective);
-}
-
-std::map<std::string, at::Tensor> ByName(const Module& module) {
-  std::map<std::string, at::Tensor> tensors;
-  for (const NamedParameter& parameter : module.Parameters()) tensors[parameter.name] = parameter.tensor;
-  return tensors;
+  return BuildPlugin<Objective>(config, {.width = width, .grid = grid});
 }
 
 // ---- The authors' code ----------------------------------------------------------------------------------------------
 
 void ExpectParity(const std::string& name, Drloc config) {
   SCOPED_TRACE(name);
-  const auto fixture = ReadSafetensors(absl::StrCat("labels/drloc/testdata/", name, ".safetensors"));
-  ASSERT_TRUE(fixture.ok()) << fixture.status();
+  const Safetensors fixture = ReadFixture(absl::StrCat("labels/drloc/testdata/", name, ".safetensors"));
   config.set_hidden_dim(16);
   config.set_pairs_per_image(5);
   const auto objective = Make(6, {3, 3}, config);
   const WeightLayout layout = objective->Layouts().at(0);
   size_t found = 0;
   for (const auto& [ours, tensor] : ByName(*objective)) {
-    const at::Tensor theirs = fixture->Find(layout.name_there(ours));
+    const at::Tensor theirs = fixture.Find(layout.name_there(ours));
     ASSERT_TRUE(theirs.defined()) << ours;
     ASSERT_EQ(theirs.sizes(), tensor.sizes()) << ours;
     tensor.detach().copy_(theirs);
     ++found;
   }
   size_t weights = 0;
-  for (const auto& [theirs, tensor] : fixture->tensors) weights += theirs.starts_with("drloc.");
+  for (const auto& [theirs, tensor] : fixture.tensors) weights += theirs.starts_with("drloc.");
   EXPECT_EQ(found, weights);
 
-  TokenMap map{.tokens = fixture->Find("tokens").requires_grad_(true), .grid = {3, 3}};
+  TokenMap map{.tokens = fixture.Find("tokens").requires_grad_(true), .grid = {3, 3}};
   const at::Tensor logits = objective->Logits({map});
-  ASSERT_EQ(logits.sizes(), fixture->Find("logits").sizes());
-  EXPECT_LT((logits - fixture->Find("logits")).abs().max().item<double>(), 5e-5);
+  ASSERT_EQ(logits.sizes(), fixture.Find("logits").sizes());
+  EXPECT_LT(LargestDifference(logits, fixture.Find("logits")), 5e-5);
 
   at::manual_seed(7);
   const ObjectiveOutput output = objective->Forward({map});
-  EXPECT_NEAR(output.loss.item<double>(), fixture->Find("loss").item<double>(),
-              1e-5 * fixture->Find("loss").item<double>());
+  EXPECT_NEAR(output.loss.item<double>(), fixture.Find("loss").item<double>(),
+              1e-5 * fixture.Find("loss").item<double>());
   output.loss.backward();
   const auto expect_gradient = [&](const at::Tensor& tensor, const std::string& theirs) {
-    const at::Tensor expected = fixture->Find("grad/" + theirs);
+    const at::Tensor expected = fixture.Find("grad/" + theirs);
     EXPECT_LT((tensor.grad() - expected).norm().item<double>(), 1e-3 * expected.norm().item<double>()) << theirs;
   };
   expect_gradient(map.tokens, "tokens");
@@ -102,13 +94,12 @@ TEST(DrlocParityTest, CrossEntropyOfSignedDistances) { ExpectParity("ce_signed",
 TEST(DrlocParityTest, CycleBackRegression) { ExpectParity("cbr", WithLoss(Drloc::CBR)); }
 
 TEST(DrlocTest, NamesOfAListOfHeads) {
-  std::vector<std::string> names;
   const auto objective = Make(4, {2, 2}, WithLoss(Drloc::CE));
-  for (const NamedParameter& parameter : objective->Parameters()) {
-    if (parameter.name.ends_with("bias")) names.push_back(objective->Layouts().at(1).name_there(parameter.name));
-  }
-  EXPECT_THAT(names, ElementsAre("drloc.0.layers.0.bias", "drloc.0.layers.2.bias", "drloc.0.layers.4.bias",
-                                 "drloc.0.unshared.0.bias", "drloc.0.unshared.1.bias"));
+  EXPECT_THAT(NamesThere(*objective, objective->Layouts().at(1)),
+              ElementsAre("drloc.0.layers.0.weight", "drloc.0.layers.0.bias", "drloc.0.layers.2.weight",
+                          "drloc.0.layers.2.bias", "drloc.0.layers.4.weight", "drloc.0.layers.4.bias",
+                          "drloc.0.unshared.0.weight", "drloc.0.unshared.0.bias", "drloc.0.unshared.1.weight",
+                          "drloc.0.unshared.1.bias"));
 }
 
 // ---- What the authors' code can't: grids that are no squares, masked tokens -----------------------------------------
@@ -198,10 +189,8 @@ TEST(DrlocTest, BadConfigsAreErrors) {
   Drloc config = WithLoss(Drloc::CE, false, true);
   config.set_pairs_per_image(0);
   config.set_hidden_dim(-1);
-  const auto objective = Registry<Objective>::Create(config, {.width = 8, .grid = {2, 2}});
-  std::vector<std::string> paths;
-  for (const FieldError& error : FieldErrors::FromStatus(objective.status())) paths.push_back(error.path);
-  EXPECT_THAT(paths, ElementsAre("pairs_per_image", "normalize", "hidden_dim"));
+  EXPECT_THAT(ErrorPaths(Registry<Objective>::Create(config, {.width = 8, .grid = {2, 2}}).status()),
+              ElementsAre("pairs_per_image", "normalize", "hidden_dim"));
 }
 
 }  // namespace

@@ -53,8 +53,7 @@ ObjectiveOutput JigsawObjective::Forward(const ObjectiveInput& input) {
   const at::Tensor labels = kept.flatten();
 
   ObjectiveOutput output{.loss = at::cross_entropy_loss(logits, labels)};
-  output.metrics.Add("loss", output.loss.detach().mul(batch), batch);
-  output.metrics.Add("accuracy", logits.detach().argmax(1).eq(labels).sum().mul(100.0), labels.numel());
+  AddMetrics(output, batch, logits.detach().argmax(1).eq(labels).sum(), labels.numel());
   return output;
 }
 

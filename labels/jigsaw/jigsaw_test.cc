@@ -16,8 +16,9 @@
 #include "ATen/ops/relu.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "plugin/logging.h"
+#include "nn/testing.h"
 #include "plugin/registry.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -28,15 +29,7 @@ using ::testing::HasSubstr;
 constexpr int64_t kWidth = 8;
 
 std::unique_ptr<Objective> Make(Size2d grid, const Jigsaw& config = {}) {
-  auto objective = Registry<Objective>::Create(config, {.width = kWidth, .grid = grid, .can_select = true});
-  CHECK(objective.ok()) << objective.status();
-  return *std::move(objective);
-}
-
-std::map<std::string, at::Tensor> ByName(const Module& module) {
-  std::map<std::string, at::Tensor> tensors;
-  for (const NamedParameter& parameter : module.Parameters()) tensors[parameter.name] = parameter.tensor.detach();
-  return tensors;
+  return BuildPlugin<Objective>(config, {.width = kWidth, .grid = grid, .can_select = true});
 }
 
 // A task whose second pass gives the wanted rows of a table of tokens, behind a class token, and notes what was asked.
@@ -121,9 +114,8 @@ TEST(JigsawTest, LogitsAreOfAllPatchesInOrder) {
 }
 
 TEST(JigsawTest, WeightsStartAsPyTorchMakesThem) {
-  const auto objective = Registry<Objective>::Create(Jigsaw(), {.width = 100, .grid = {10, 10}, .can_select = true});
-  ASSERT_TRUE(objective.ok()) << objective.status();
-  for (const auto& [name, tensor] : ByName(**objective)) {
+  const auto objective = BuildPlugin<Objective>(Jigsaw(), {.width = 100, .grid = {10, 10}, .can_select = true});
+  for (const auto& [name, tensor] : ByName(*objective)) {
     EXPECT_NEAR(tensor.abs().max().item<double>(), 0.1, 0.01) << name;
     EXPECT_NEAR(tensor.abs().mean().item<double>(), 0.05, 0.01) << name;
   }
@@ -131,12 +123,9 @@ TEST(JigsawTest, WeightsStartAsPyTorchMakesThem) {
 
 TEST(JigsawTest, KnowsItsNamesInTheAuthorsCode) {
   const auto objective = Make({2, 2});
-  std::vector<std::string> names;
-  for (const NamedParameter& parameter : objective->Parameters()) {
-    names.push_back(objective->Layouts().at(0).name_there(parameter.name));
-  }
-  EXPECT_THAT(names, ElementsAre("jigsaw.0.weight", "jigsaw.0.bias", "jigsaw.2.weight", "jigsaw.2.bias",
-                                 "jigsaw.4.weight", "jigsaw.4.bias"));
+  EXPECT_THAT(NamesThere(*objective, objective->Layouts().at(0)),
+              ElementsAre("jigsaw.0.weight", "jigsaw.0.bias", "jigsaw.2.weight", "jigsaw.2.bias", "jigsaw.4.weight",
+                          "jigsaw.4.bias"));
 }
 
 TEST(JigsawTest, BackbonesThatCannotSelectPatchesAreRefused) {
@@ -150,8 +139,7 @@ TEST(JigsawTest, BadMaskRatiosAreErrors) {
     Jigsaw config;
     config.set_mask_ratio(ratio);
     const auto objective = Registry<Objective>::Create(config, {.width = kWidth, .grid = {2, 2}, .can_select = true});
-    ASSERT_FALSE(objective.ok()) << ratio;
-    EXPECT_EQ(FieldErrors::FromStatus(objective.status())[0].path, "mask_ratio");
+    EXPECT_THAT(ErrorPaths(objective.status()), ElementsAre("mask_ratio")) << ratio;
   }
 }
 

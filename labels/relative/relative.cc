@@ -20,14 +20,13 @@
 #include "c10/core/GradMode.h"
 #include "labels/cells.h"
 #include "labels/checks.h"
+#include "labels/positional_label.h"
 #include "plugin/logging.h"
 #include "plugin/registry.h"
 
 namespace graticule {
 namespace {
 
-// Of the weights at the start: the paper's.
-constexpr double kStd = 0.01;
 constexpr int64_t kPairsPerImage = 2401;
 
 // The pairs that a step looks at.
@@ -113,8 +112,8 @@ PairLoss ComputeLoss(const at::Tensor& first, const at::Tensor& second, const at
         first_gradient.view({-1, hidden}).index_add_(0, i, gradient.to(at::kFloat));
         second_gradient.view({-1, hidden}).index_add_(0, j, gradient.to(at::kFloat));
       } else {
-        slice(first_gradient).copy_(gradient.view(by_tokens).sum(2, /*keepdim=*/false, at::kFloat));
-        slice(second_gradient).copy_(gradient.view(by_tokens).sum(1, /*keepdim=*/false, at::kFloat));
+        slice(first_gradient).copy_(gradient.view(by_tokens).sum(2));
+        slice(second_gradient).copy_(gradient.view(by_tokens).sum(1));
       }
     }
   }
@@ -155,7 +154,7 @@ RelativePositionalLabelObjective::RelativePositionalLabelObjective(int64_t width
                                                                    int64_t classes, int64_t pairs_per_image)
     : half_width_(width / 2), pairs_per_image_(pairs_per_image) {
   const auto add = [this](const std::string& name, int64_t in, int64_t out, at::Tensor& weight, at::Tensor& bias) {
-    weight = RegisterParameter(name + ".weight", init::TruncNormal(NewParameter({out, in}), kStd));
+    weight = RegisterParameter(name + ".weight", init::TruncNormal(NewParameter({out, in}), kPositionalLabelStd));
     bias = RegisterParameter(name + ".bias", init::Zeros(NewParameter({out})));
   };
   add("fc1", width, hidden_dim, fc1_weight_, fc1_bias_);
@@ -181,9 +180,7 @@ ObjectiveOutput RelativePositionalLabelObjective::Forward(const ObjectiveInput& 
   const PairLoss result = ComputeLoss(head.first, head.second, head.weight, head.bias, pairs);
 
   ObjectiveOutput output{.loss = result.loss};
-  const int64_t batch = map.tokens.size(0);
-  output.metrics.Add("loss", output.loss.detach().mul(batch), batch);
-  output.metrics.Add("accuracy", result.found.mul(100.0), pairs.labels.numel());
+  AddMetrics(output, map.tokens.size(0), result.found, pairs.labels.numel());
   return output;
 }
 
@@ -193,12 +190,7 @@ at::Tensor RelativePositionalLabelObjective::Logits(const ObjectiveInput& input)
   return at::linear(at::gelu(sums), head.weight, head.bias).flatten(1, 2);
 }
 
-std::vector<WeightLayout> RelativePositionalLabelObjective::Layouts() const {
-  const auto name_there = [](const std::string& ours) {
-    return ours.starts_with("head.") ? "head_coordinate." + ours.substr(5) : "To2D." + ours;
-  };
-  return {{.name = "zhangzhemin/PositionalLabel", .name_there = name_there}};
-}
+std::vector<WeightLayout> RelativePositionalLabelObjective::Layouts() const { return {PositionalLabelLayout()}; }
 
 namespace {
 const Registration<Objective, RelativePositionalLabel> kRegistration(

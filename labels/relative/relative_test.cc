@@ -22,8 +22,9 @@
 #include "c10/core/GradMode.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "plugin/logging.h"
+#include "nn/testing.h"
 #include "plugin/registry.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -38,21 +39,7 @@ RelativePositionalLabel WithPairs(int pairs_per_image) {
 }
 
 std::unique_ptr<Objective> Make(int64_t width, Size2d grid, const RelativePositionalLabel& config = {}) {
-  auto objective = Registry<Objective>::Create(config, {.width = width, .grid = grid});
-  CHECK(objective.ok()) << objective.status();
-  return *std::move(objective);
-}
-
-std::map<std::string, at::Tensor> ByName(const Module& module) {
-  std::map<std::string, at::Tensor> tensors;
-  for (const NamedParameter& parameter : module.Parameters()) tensors[parameter.name] = parameter.tensor;
-  return tensors;
-}
-
-// Weights under which every part of the head matters.
-void Randomize(const Module& module) {
-  c10::NoGradGuard no_grad;
-  for (const auto& [name, tensor] : ByName(module)) at::Tensor(tensor).normal_(0, 0.5);
+  return BuildPlugin<Objective>(config, {.width = width, .grid = grid});
 }
 
 // The label of the pair of cells (i, j), by the paper's formula.
@@ -164,7 +151,7 @@ TEST(RelativePositionalLabelTest, IsThePlainFormOverAllPairs) {
   for (const Size2d grid : {Size2d{1, 1}, Size2d{2, 3}, Size2d{4, 2}}) {
     SCOPED_TRACE(grid.area());
     const auto objective = Make(8, grid, WithPairs(0));
-    Randomize(*objective);
+    Randomize(*objective, 0.5);
     const TokenMap map{.tokens = at::randn({3, 2 + grid.area(), 8}), .prefix_tokens = 2, .grid = grid};
     const at::Tensor plain = PlainLogits(*objective, map.PatchTokens());
     EXPECT_LT((objective->Logits({map}) - plain).abs().max().item<double>(), 1e-5);
@@ -176,14 +163,14 @@ TEST(RelativePositionalLabelTest, IsThePlainFormOverAllPairs) {
 TEST(RelativePositionalLabelTest, IsThePlainFormForManyImages) {
   const Size2d grid{7, 7};
   const auto objective = Make(64, grid);
-  Randomize(*objective);
+  Randomize(*objective, 0.5);
   ExpectPlain(*objective, {.tokens = at::randn({17, 49, 64}), .grid = grid}, 1e-3);
 }
 
 TEST(RelativePositionalLabelTest, VisibleTokensKeepTheirCells) {
   const Size2d grid{3, 4};
   const auto objective = Make(8, grid);
-  Randomize(*objective);
+  Randomize(*objective, 0.5);
   const at::Tensor kept = at::stack({at::randperm(12).narrow(0, 0, 5), at::randperm(12).narrow(0, 0, 5)});
   const TokenMap map{.tokens = at::randn({2, 6, 8}), .prefix_tokens = 1, .grid = grid, .kept = kept};
   EXPECT_EQ(objective->Logits({map}).sizes(), (std::vector<int64_t>{2, 25, 35}));
@@ -194,7 +181,7 @@ TEST(RelativePositionalLabelTest, VisibleTokensKeepTheirCells) {
 TEST(RelativePositionalLabelTest, SamplingIsUnbiased) {
   const Size2d grid{3, 4};
   const auto all = Make(8, grid, WithPairs(0)), sampled = Make(8, grid, WithPairs(30));
-  Randomize(*all);
+  Randomize(*all, 0.5);
   {
     c10::NoGradGuard no_grad;
     for (auto& [name, tensor] : ByName(*sampled)) at::Tensor(tensor).copy_(ByName(*all)[name]);
@@ -232,7 +219,7 @@ TEST(RelativePositionalLabelTest, SamplingIsUnbiased) {
 TEST(RelativePositionalLabelTest, TheSeedSettlesTheSample) {
   const Size2d grid{14, 14};
   const auto objective = Make(16, grid);
-  Randomize(*objective);
+  Randomize(*objective, 0.5);
   const TokenMap map{.tokens = at::randn({2, 196, 16}), .grid = grid};
   const auto loss = [&](uint64_t seed) {
     at::manual_seed(seed);
@@ -258,12 +245,9 @@ TEST(RelativePositionalLabelTest, KnowsItsNamesInThePapersCode) {
   const auto objective = Make(8, {2, 2});
   const std::vector<WeightLayout> layouts = objective->Layouts();
   ASSERT_EQ(layouts.size(), 1);
-  std::vector<std::string> names;
-  for (const NamedParameter& parameter : objective->Parameters()) {
-    names.push_back(layouts[0].name_there(parameter.name));
-  }
-  EXPECT_THAT(names, ElementsAre("To2D.fc1.weight", "To2D.fc1.bias", "To2D.fc2.weight", "To2D.fc2.bias",
-                                 "head_coordinate.weight", "head_coordinate.bias"));
+  EXPECT_THAT(NamesThere(*objective, layouts[0]),
+              ElementsAre("To2D.fc1.weight", "To2D.fc1.bias", "To2D.fc2.weight", "To2D.fc2.bias",
+                          "head_coordinate.weight", "head_coordinate.bias"));
 }
 
 TEST(RelativePositionalLabelTest, BadConfigsAreErrors) {
@@ -273,10 +257,8 @@ TEST(RelativePositionalLabelTest, BadConfigsAreErrors) {
   RelativePositionalLabel config = WithPairs(-1);
   config.set_hidden_dim(-1);
   config.set_embed_dim(2'000'000'000);
-  std::vector<std::string> paths;
-  const auto bad = Registry<Objective>::Create(config, {.width = 8, .grid = {2, 2}});
-  for (const FieldError& error : FieldErrors::FromStatus(bad.status())) paths.push_back(error.path);
-  EXPECT_THAT(paths, ElementsAre("hidden_dim", "embed_dim", "pairs_per_image"));
+  EXPECT_THAT(ErrorPaths(Registry<Objective>::Create(config, {.width = 8, .grid = {2, 2}}).status()),
+              ElementsAre("hidden_dim", "embed_dim", "pairs_per_image"));
 }
 
 }  // namespace
