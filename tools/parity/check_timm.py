@@ -10,18 +10,16 @@ For each model it draws weights, lets the program predict with them, and compare
 the program export them, and compares the logits of the model that timm makes of the exported folder.
 """
 
-import argparse
 import pathlib
-import subprocess
 import sys
 import tempfile
 
+import common
 import timm
 import torch
-from safetensors.torch import load_file, save_file
 
+# Where a build lays the files out, else the repository.
 ROOT = pathlib.Path(__file__).absolute().parents[2]
-TOLERANCE = 5e-5
 CLASSES = 1000
 PLUGINS = "type.googleapis.com/graticule"
 # timm's name; else the spec, what of it is overridden, timm's name and arguments.
@@ -59,45 +57,18 @@ for name, kind in [("vit_small_patch16_rope_224", "AXIAL"), ("vit_small_patch16_
     MODELS[name] = ("vit_small_patch16_224", overrides, name, {})
 
 
-def randomize(model, generator):
-    """Weights under which every part matters and logits are of size 1."""
-    for name, parameter in model.named_parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        with torch.no_grad():
-            if name.endswith("bias"):
-                parameter.copy_(0.1 * noise)
-            elif parameter.dim() == 1:
-                parameter.copy_(1 + 0.2 * noise)
-            elif "token" in name or "pos_embed" in name:
-                parameter.copy_(0.05 * noise)
-            elif name.endswith("bias_table"):
-                parameter.copy_(0.5 * noise)
-            else:
-                parameter.copy_(noise / parameter[0].numel() ** 0.5)
-
-
 def check(name, program, folder):
     """The size of the logits of timm's model, and how far the program's and the exported model's are from them."""
     spec, overrides, timm_name, arguments = MODELS[name]
     generator = torch.Generator().manual_seed(0)
     model = timm.create_model(timm_name, num_classes=CLASSES, **arguments).eval()
-    randomize(model, generator)
+    common.randomize(model, generator, {"token": 0.05, "pos_embed": 0.05, "bias_table": 0.5})
     images = torch.randn(2, 3, 224, 224, generator=generator)
-    state = {key: value.contiguous() for key, value in model.state_dict().items()}
-    weights, inputs, output = (folder / f"{part}.safetensors" for part in ("weights", "images", "out"))
-    save_file(state, weights)
-    save_file({"images": images}, inputs)
-
-    def run(subcommand, *more):
-        command = [program, subcommand, ROOT / "configs" / "models" / f"{spec}.textproto", f"--checkpoint={weights}"]
-        for override in overrides:
-            command += ["--set", override]
-        result = subprocess.run([*command, *more], capture_output=True, text=True)
-        if result.returncode != 0:
-            sys.exit(f"{name}: {subcommand}: {result.stderr}")
-
-    run("predict", f"--tensors={inputs}", f"--output={output}")
-    run("export", f"--output={folder / 'exported'}")
+    state = model.state_dict()
+    spec = ROOT / "configs" / "models" / f"{spec}.textproto"
+    overrides = [f"--set={override}" for override in overrides]
+    predicted = common.predict(program, spec, state, images, *overrides)
+    common.run_program(program, "export", spec, state, *overrides, f"--output={folder / 'exported'}")
     exported = timm.create_model(
         f"local-dir:{folder / 'exported'}", checkpoint_path=folder / "exported" / "model.safetensors"
     ).eval()
@@ -110,11 +81,11 @@ def check(name, program, folder):
         expected, again = model(images), exported(images)
     size = expected.std().item()
     assert 0.1 < size < 10, f"{name}: logits of size {size}"
-    return size, *((found - expected).abs().max().item() for found in (load_file(output)["logits"], again))
+    return size, *(common.largest_difference(found, expected) for found in (predicted, again))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.new_parser(__doc__)
     parser.add_argument("models", nargs="*", metavar="MODEL", default=list(MODELS), help="default: all")
     parser.add_argument("--program", default=ROOT / "bazel-bin" / "app" / "graticule", help="the built program")
     arguments = parser.parse_args()
@@ -123,7 +94,7 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             size, imported, exported = check(name, pathlib.Path(arguments.program).resolve(), pathlib.Path(folder))
         print(f"{name}: logits of size {size:.2f}; the program's differ by {imported:.1e}, the export's by {exported:.1e}")
-        passed &= max(imported, exported) <= TOLERANCE
+        passed &= max(imported, exported) <= common.TOLERANCE
     sys.exit(0 if passed else 1)
 
 

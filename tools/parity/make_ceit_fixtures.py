@@ -14,21 +14,16 @@ stored in single precision. The weights are drawn so that logits are of size 1, 
 GELU shows.
 """
 
-import argparse
 import contextlib
 import io
-import pathlib
 import sys
 import warnings
 from functools import partial
 
+import common
 import torch
-from safetensors.torch import save_file
-from torch.utils.flop_counter import FlopCounterMode
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TESTDATA = ROOT / "backbones" / "ceit" / "testdata"
-TOLERANCE = 5e-5
+TESTDATA = common.ROOT / "backbones" / "ceit" / "testdata"
 
 STEM_WIDTH = 6
 # patch_size is in pixels of the stem's output, a quarter of the image's.
@@ -40,38 +35,17 @@ MODELS = {
 }
 
 
-def build(ceit, epsilon=1e-6, activation=None, **options):
-    norm_layer = partial(torch.nn.LayerNorm, eps=epsilon)
+SCALES = {"cls_token": 0.05, "pos_embed": 0.05, "pos_layer_embed": 0.05}
+# Small tokens come into the first norm, so that its epsilon counts.
+GAINS = {"i2t.proj": 0.05, ".leff.": 2.0}
+MISTAKES = {"tanh GELU": common.tanh_gelu, "epsilon 1e-5": common.epsilon(1e-5)}
+
+
+def build(ceit, **options):
     with contextlib.redirect_stdout(io.StringIO()):
         stem = ceit.Image2Tokens(out_chans=STEM_WIDTH)
-        model = ceit.CeIT(hybrid_backbone=stem, norm_layer=norm_layer, **dict(SMALL, **options))
-    if activation is not None:
-        for module in model.modules():
-            if hasattr(module, "act"):
-                module.act = activation
-    return model
-
-
-def randomize(model, generator):
-    """Weights and moving averages under which every part of the model matters."""
-    for name, tensor in model.state_dict().items():
-        if not tensor.is_floating_point():
-            continue
-        noise = torch.randn(tensor.shape, generator=generator)
-        is_norm = ".bn" in name or "norm" in name
-        if name.endswith("running_var"):
-            value = (0.3 * noise).exp()
-        elif name.endswith(("bias", "running_mean")):
-            value = 0.1 * noise
-        elif is_norm:
-            value = 1 + 0.2 * noise
-        elif name in ("cls_token", "pos_embed", "pos_layer_embed"):
-            value = noise * 0.05
-        else:
-            # Small tokens come into the first norm, so that its epsilon counts.
-            scale = 0.05 if name == "i2t.proj.weight" else 2.0 if ".leff." in name else 1.0
-            value = noise * scale / tensor[0].numel() ** 0.5
-        tensor.copy_(value)
+        norm_layer = partial(torch.nn.LayerNorm, eps=1e-6)
+        return ceit.CeIT(hybrid_backbone=stem, norm_layer=norm_layer, **dict(SMALL, **options))
 
 
 def run(model, images):
@@ -86,58 +60,23 @@ def run(model, images):
 
 def make_fixture(ceit, name, options, generator):
     model = build(ceit, **options).train(name == "train")
-    randomize(model, generator)
-    weights = {key: value.clone() for key, value in model.state_dict().items()}
+    common.randomize(model, generator, SCALES, GAINS)
     images = torch.randn(2, 3, SMALL["img_size"], SMALL["img_size"], generator=generator)
-
-    model.double()
-    tokens, logits = run(model, images.double())
-    logits.square().mean().backward()
-    assert 0.3 < logits.std() < 3, f"{name}: logits of size {logits.std():.2f}"
-    mistakes = {
-        "tanh GELU": dict(activation=torch.nn.GELU(approximate="tanh")),
-        "epsilon 1e-5": dict(epsilon=1e-5),
-    }
-    for mistake, change in mistakes.items():
-        mutant = build(ceit, **options, **change).train(name == "train")
-        mutant.load_state_dict(weights)
-        difference = (mutant.double()(images.double()) - logits).abs().max().item()
-        assert difference > 2 * TOLERANCE, f"{name}: {mistake} costs only {difference:.1e}"
-        print(f"{name}: {mistake} costs {difference:.1e}")
-
-    tensors = dict(weights, images=images, tokens=tokens, logits=logits)
-    for key, parameter in model.named_parameters():
-        tensors["grad/" + key] = parameter.grad
-    if name == "train":
-        for key, value in model.named_buffers():
-            tensors["after/" + key] = value
-    TESTDATA.mkdir(parents=True, exist_ok=True)
-    path = TESTDATA / f"{name}.safetensors"
-    stored = {}
-    for key, value in tensors.items():
-        value = value.detach().contiguous()
-        stored[key] = value.float() if value.is_floating_point() else value
-    save_file(stored, path)
-    path.chmod(0o644)
-    print(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
+    common.make_model_fixture(TESTDATA / f"{name}.safetensors", model, run, images, MISTAKES)
 
 
 def print_macs(ceit):
     for name in ("ceit_tiny_patch16_224", "ceit_small_patch16_224"):
         with contextlib.redirect_stdout(io.StringIO()):
             model = getattr(ceit, name)().eval()
-        parameters = sum(p.numel() for p in model.parameters())
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            model(torch.zeros(1, 3, 224, 224))
-        print(f"{name}: {parameters:,} parameters, {counter.get_total_flops() // 2:,} multiply-adds")
+        common.print_counts(name, model, torch.zeros(1, 3, 224, 224))
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--official", required=True, metavar="FOLDER", help="of github.com/coeusguo/ceit")
+    parser = common.new_parser(__doc__, official="of github.com/coeusguo/ceit")
     parser.add_argument("--macs", action="store_true", help="count the multiply-adds of the published models instead")
     arguments = parser.parse_args()
-    sys.path.insert(0, arguments.official)
+    sys.path.insert(0, str(arguments.official))
     # It was written for timm 0.3.2, whose modules have moved since.
     warnings.filterwarnings("ignore", category=FutureWarning)
     import ceit_model  # pylint: disable=import-outside-toplevel,import-error

@@ -15,11 +15,10 @@ PositionalLabel/ (zhangzhemin/PositionalLabel). From the repository's root:
     expected.safetensors     "images", "images_24", and the logits of each by its name, computed in double
 """
 
-import argparse
 import importlib
-import pathlib
 import sys
 
+import common
 import timm
 import torch
 from safetensors.torch import save_file
@@ -27,8 +26,7 @@ from timm.models._hub import save_config_for_hf
 from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TESTDATA = ROOT / "tests" / "testdata" / "checkpoints"
+TESTDATA = common.ROOT / "tests" / "testdata" / "checkpoints"
 WIDTH = 16
 CLASSES = 10
 SMALL = dict(img_size=16, patch_size=4, embed_dim=WIDTH, depth=2, num_heads=2, num_classes=CLASSES)
@@ -94,9 +92,7 @@ def logits_of_positional_label(model, images):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--official", type=pathlib.Path, required=True, help="folder with LaPE/ and PositionalLabel/")
-    arguments = parser.parse_args()
+    arguments = common.new_parser(__doc__, official="with LaPE/ and PositionalLabel/").parse_args()
     generator = torch.Generator().manual_seed(1)
     TESTDATA.mkdir(parents=True, exist_ok=True)
     images = torch.randn(2, 3, 16, 16, generator=generator)
@@ -131,7 +127,7 @@ def main():
         print(f"{name}: {list(tensor.shape)}, of size {tensor.std():.2f}")
     for path in sorted(TESTDATA.iterdir()):
         path.chmod(0o644)
-        print(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
+        print(f"{path.relative_to(common.ROOT)}: {path.stat().st_size:,} bytes")
 
 
 if __name__ == "__main__":

@@ -11,16 +11,14 @@ the `loss` over the pairs that PyTorch draws after manual_seed(7), all first one
 precision.
 """
 
-import argparse
 import importlib
-import pathlib
 import sys
 import types
 
+import common
 import torch
-from safetensors.torch import save_file
 
-TESTDATA = pathlib.Path(__file__).resolve().parents[2] / "labels" / "drloc" / "testdata"
+TESTDATA = common.ROOT / "labels" / "drloc" / "testdata"
 SIDE, WIDTH, BATCH, PAIRS, HIDDEN = 3, 6, 2, 5, 16
 CASES = {
     "l1": dict(drloc_mode="l1", out_dim=2, use_abs=True),
@@ -53,11 +51,8 @@ def import_official(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--official", type=pathlib.Path, required=True, help="folder of VTs-Drloc")
-    arguments = parser.parse_args()
+    arguments = common.new_parser(__doc__, official="folder of VTs-Drloc").parse_args()
     modules, losses = import_official(arguments.official)
-    TESTDATA.mkdir(exist_ok=True)
     torch.set_default_dtype(torch.float64)
     for name, options in CASES.items():
         torch.manual_seed(sum(map(ord, name)))
@@ -87,11 +82,7 @@ def main():
         for key, parameter in head.named_parameters():
             fixture["drloc." + key] = parameter
             fixture["grad/drloc." + key] = parameter.grad
-        save_file(
-            {key: value.detach().to(torch.float32).contiguous() for key, value in fixture.items()},
-            TESTDATA / f"{name}.safetensors",
-        )
-        (TESTDATA / f"{name}.safetensors").chmod(0o644)
+        common.save(TESTDATA / f"{name}.safetensors", fixture)
         print(name, loss.item())
 
 

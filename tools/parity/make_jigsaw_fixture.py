@@ -12,17 +12,15 @@ their sum with the weight 0.1. All is computed in double (the noise that shuffle
 stored in single precision.
 """
 
-import argparse
 import importlib
-import pathlib
 import sys
 import types
 
+import common
 import torch
 import torch.nn.functional as F
-from safetensors.torch import save_file
 
-OUTPUT = pathlib.Path(__file__).resolve().parents[2] / "tests" / "testdata" / "jigsaw_vit.safetensors"
+OUTPUT = common.ROOT / "tests" / "testdata" / "jigsaw_vit.safetensors"
 
 
 def import_official(folder):
@@ -40,9 +38,7 @@ def import_official(folder):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--official", type=pathlib.Path, required=True, help="folder of JigsawViT")
-    arguments = parser.parse_args()
+    arguments = common.new_parser(__doc__, official="folder of JigsawViT").parse_args()
     official = import_official(arguments.official)
     torch.manual_seed(1)
     model = official.JigsawVisionTransformer(
@@ -64,6 +60,8 @@ def main():
 
     fixture = {
         "images": images,
+        "labels": labels,
+        "jigsaw_targets": outputs.gt_jigsaw,
         "jigsaw_logits": outputs.pred_jigsaw,
         "loss": loss,
         "jigsaw_loss": jigsaw_loss,
@@ -72,10 +70,7 @@ def main():
     for name, parameter in model.named_parameters():
         fixture[name] = parameter
         fixture["grad/" + name] = parameter.grad
-    fixture = {name: tensor.detach().to(torch.float32).contiguous() for name, tensor in fixture.items()}
-    fixture |= {"labels": labels, "jigsaw_targets": outputs.gt_jigsaw}
-    save_file(fixture, OUTPUT)
-    OUTPUT.chmod(0o644)
+    common.save(OUTPUT, fixture)
     print(loss.item(), jigsaw_loss.item())
 
 

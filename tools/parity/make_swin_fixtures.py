@@ -14,23 +14,17 @@ of size 1, and so that a wrong epsilon or another GELU shows. `bias_resize` hold
 what Swin's code makes of it for windows of other sizes.
 """
 
-import argparse
 import importlib.util
-import pathlib
-import subprocess
 import sys
-import tempfile
 import warnings
 
+import common
 import timm
 import torch
-from safetensors.torch import load_file, save_file
 from timm.models.swin_transformer import SwinTransformer
 from torch import nn
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TESTDATA = ROOT / "backbones" / "swin" / "testdata"
-TOLERANCE = 5e-5
+TESTDATA = common.ROOT / "backbones" / "swin" / "testdata"
 CLASSES = 5
 FULL_SIZE = [f"swin_{size}_patch4_window7_224" for size in ("tiny", "small", "base")]
 
@@ -45,108 +39,53 @@ TIMM_MODELS = {
 }
 
 
-def randomize(model, generator):
-    """Weights under which every part of the model matters."""
-    for name, parameter in model.named_parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        with torch.no_grad():
-            if "norm" in name and name.endswith("weight"):
-                parameter.copy_(1 + 0.2 * noise)
-            elif name.endswith("bias"):
-                parameter.copy_(0.1 * noise)
-            elif name.endswith("relative_position_bias_table"):
-                parameter.copy_(0.5 * noise)
-            elif name == "absolute_pos_embed":
-                parameter.copy_(0.05 * noise)
-            else:
-                fan_in = parameter[0].numel()
-                # Small tokens come into the first norm, so that its epsilon counts.
-                scale = 0.05 if name.startswith("patch_embed") else 1.0
-                parameter.copy_(noise * scale / fan_in**0.5)
+SCALES = {"bias_table": 0.5, "absolute_pos_embed": 0.05}
+# Small tokens come into the first norm, so that its epsilon counts.
+GAINS = {"patch_embed": 0.05}
+MISTAKES = {"tanh GELU": common.tanh_gelu, "epsilon 1e-6": common.epsilon(1e-6)}
 
 
-def largest_difference(a, b):
-    return (a.double() - b.double()).abs().max().item()
+def run_timm(model, images):
+    """Tokens [B,N,C] and logits."""
+    tokens = model.forward_features(images)
+    return tokens.flatten(1, 2), model.forward_head(tokens)
 
 
-class TimmModel(nn.Module):
-    """timm's model, giving tokens [B,N,C] and logits."""
-
-    def __init__(self, **options):
-        super().__init__()
-        self.model = SwinTransformer(**options)
-
-    def forward(self, images):
-        tokens = self.model.forward_features(images)
-        return tokens.flatten(1, 2), self.model.forward_head(tokens)
-
-
-class OfficialModel(nn.Module):
-    """A model of an official code, layer by layer: PositionalLabel's forward pass is written for 7×7 tokens of 768."""
-
-    def __init__(self, code, keep_last_grid=False, **options):
-        super().__init__()
-        self.model = code.SwinTransformer(num_classes=CLASSES, **options)
-        # Parts of the objective, which these fixtures leave out.
-        for name in ("To2D", "head_coordinate"):
-            if hasattr(self.model, name):
-                delattr(self.model, name)
-        if keep_last_grid:
-            # The paper's Swin for absolute labels, for which its code has no branch: the last merging is LayerNorm and
-            # Linear, and one window holds the whole map.
-            *_, before, last = self.model.layers
-            grid, width = before.input_resolution, before.dim
-            before.downsample = nn.Sequential()
-            before.downsample.norm = nn.LayerNorm(width)
-            before.downsample.reduction = nn.Linear(width, 2 * width, bias=False)
-            self.model.layers[-1] = code.BasicLayer(
-                dim=2 * width, input_resolution=grid, depth=last.depth, num_heads=last.blocks[0].num_heads, window_size=max(grid)
-            )
-
-    def forward(self, images):
-        x = self.model.patch_embed(images)
-        if self.model.ape:
-            x = x + self.model.absolute_pos_embed
-        for layer in self.model.layers:
-            x = layer(x)
-        tokens = self.model.norm(x)
-        return tokens, self.model.head(tokens.mean(1))
+def official_model(code, keep_last_grid=False, **options):
+    model = code.SwinTransformer(num_classes=CLASSES, **options)
+    # Parts of the objective, which these fixtures leave out.
+    for name in ("To2D", "head_coordinate"):
+        if hasattr(model, name):
+            delattr(model, name)
+    if keep_last_grid:
+        # The paper's Swin for absolute labels, for which its code has no branch: the last merging is LayerNorm and
+        # Linear, and one window holds the whole map.
+        *_, before, last = model.layers
+        grid, width = before.input_resolution, before.dim
+        before.downsample = nn.Sequential()
+        before.downsample.norm = nn.LayerNorm(width)
+        before.downsample.reduction = nn.Linear(width, 2 * width, bias=False)
+        model.layers[-1] = code.BasicLayer(
+            dim=2 * width, input_resolution=grid, depth=last.depth, num_heads=last.blocks[0].num_heads, window_size=max(grid)
+        )
+    return model
 
 
-def mutants(make, options):
-    """The same model with one mistake each."""
-    yield "epsilon 1e-6", make(**options, norm_layer=lambda width, **rest: nn.LayerNorm(width, eps=1e-6))
-    tanh = make(**options)
-    for module in tanh.modules():
-        for name, child in module.named_children():
-            if isinstance(child, nn.GELU):
-                setattr(module, name, nn.GELU(approximate="tanh"))
-    yield "tanh GELU", tanh
+def run_official(model, images):
+    """Layer by layer: PositionalLabel's forward pass is written for 7×7 tokens of 768."""
+    x = model.patch_embed(images)
+    if model.ape:
+        x = x + model.absolute_pos_embed
+    for layer in model.layers:
+        x = layer(x)
+    tokens = model.norm(x)
+    return tokens, model.head(tokens.mean(1))
 
 
-def make_model_fixture(name, make, options, generator):
-    model = make(**options).eval()
-    randomize(model.model, generator)
-    weights = {key: value.clone() for key, value in model.model.state_dict().items()}
-    size = options["img_size"]
-    height, width = size if isinstance(size, tuple) else (size, size)
-    images = torch.randn(2, 3, height, width, generator=generator)
-
-    model.double()
-    tokens, logits = model(images.double())
-    logits.square().mean().backward()
-    assert 0.2 < logits.std() < 3, f"{name}: logits of size {logits.std():.2f}"
-    for mistake, mutant in mutants(make, options):
-        mutant.model.load_state_dict(weights)
-        difference = largest_difference(mutant.eval().double()(images.double())[1], logits)
-        assert difference > 2 * TOLERANCE, f"{name}: {mistake} costs only {difference:.1e}"
-        print(f"{name}: {mistake} costs {difference:.1e}")
-
-    tensors = {key: value.float() for key, value in weights.items()}
-    tensors.update(images=images, tokens=tokens, logits=logits)
-    for key, parameter in model.model.named_parameters():
-        tensors["grad/" + key] = parameter.grad
-    save(name, tensors)
+def make_model_fixture(name, model, run, generator):
+    common.randomize(model.eval(), generator, SCALES, GAINS)
+    images = torch.randn(2, 3, *model.patch_embed.img_size, generator=generator)
+    common.make_model_fixture(TESTDATA / f"{name}.safetensors", model, run, images, MISTAKES)
 
 
 def make_resize_fixture(generator):
@@ -158,22 +97,14 @@ def make_resize_fixture(generator):
         map_ = table.permute(1, 0).view(1, 3, 7, 7)
         resized = nn.functional.interpolate(map_, size=(side, side), mode="bicubic")
         tensors[f"{window}"] = resized.view(3, side * side).permute(1, 0)
-    save("bias_resize", tensors)
-
-
-def save(name, tensors):
-    TESTDATA.mkdir(parents=True, exist_ok=True)
-    path = TESTDATA / f"{name}.safetensors"
-    save_file({key: value.detach().float().contiguous() for key, value in tensors.items()}, path)
-    path.chmod(0o644)
-    print(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
+    common.save(TESTDATA / "bias_resize.safetensors", tensors)
 
 
 def check_full_size(name, program, microsoft):
     """Whether the program's logits are timm's and Swin's, of the same random weights under the names of each."""
     generator = torch.Generator().manual_seed(0)
     model = timm.create_model(name).eval()
-    randomize(model, generator)
+    common.randomize(model, generator, SCALES, GAINS)
     images = torch.randn(2, 3, 224, 224, generator=generator)
     stages = {"depths": [len(stage.blocks) for stage in model.layers]}
     stages["num_heads"] = [stage.blocks[0].attn.num_heads for stage in model.layers]
@@ -185,30 +116,8 @@ def check_full_size(name, program, microsoft):
             parts[1] = str(int(parts[1]) - 1)
         weights[".".join(parts)] = value
     official.load_state_dict(weights)
-    passed = True
-    for code, module in (("timm", model), ("Swin's code", official)):
-        with torch.no_grad(), tempfile.TemporaryDirectory() as folder:
-            folder = pathlib.Path(folder)
-            weights = {key: value.contiguous() for key, value in module.state_dict().items()}
-            save_file(weights, folder / "weights.safetensors")
-            save_file({"images": images}, folder / "images.safetensors")
-            expected = module.double()(images.double())
-            subprocess.run(
-                [
-                    program,
-                    "predict",
-                    ROOT / "configs" / "models" / f"{name}.textproto",
-                    f"--checkpoint={folder / 'weights.safetensors'}",
-                    f"--tensors={folder / 'images.safetensors'}",
-                    f"--output={folder / 'out.safetensors'}",
-                ],
-                check=True,
-            )
-            found = load_file(folder / "out.safetensors")["logits"]
-        difference = largest_difference(found, expected)
-        print(f"{name}, {code}: logits of size {expected.std():.2f} differ by at most {difference:.1e}")
-        passed &= difference <= TOLERANCE
-    return passed
+    checks = {f"{name}, timm": model, f"{name}, Swin's code": official}
+    return all([common.check_full_size(what, program, name, module, images) for what, module in checks.items()])
 
 
 def load(path):
@@ -220,10 +129,8 @@ def load(path):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--official", type=pathlib.Path, required=True, help="the folder with the official codes")
-    parser.add_argument("--full", nargs="*", metavar="MODEL", help="check these models (default: all) at full size")
-    parser.add_argument("--program", default=ROOT / "bazel-bin" / "app" / "graticule", help="the built program")
+    parser = common.new_parser(__doc__, official="the folder with the official codes")
+    common.add_full_size(parser)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     microsoft = load(arguments.official / "Swin-Transformer" / "models" / "swin_transformer.py")
@@ -236,16 +143,15 @@ def main():
 
     generator = torch.Generator().manual_seed(1)
     for name, options in TIMM_MODELS.items():
-        make_model_fixture(name, TimmModel, dict(SMALL, **options), generator)
+        make_model_fixture(name, SwinTransformer(**SMALL, **options), run_timm, generator)
     small = dict(SMALL, img_size=16)
     del small["num_classes"]
-
-    def official(code, **fixed):
-        return lambda **options: OfficialModel(code, **fixed, **options)
-
-    make_model_fixture("absolute_position", official(microsoft, ape=True), small, generator)
-    make_model_fixture("conditional_position", official(positional_label), small, generator)
-    make_model_fixture("last_grid_kept", official(positional_label, keep_last_grid=True), small, generator)
+    for name, model in {
+        "absolute_position": official_model(microsoft, ape=True, **small),
+        "conditional_position": official_model(positional_label, **small),
+        "last_grid_kept": official_model(positional_label, keep_last_grid=True, **small),
+    }.items():
+        make_model_fixture(name, model, run_official, generator)
     make_resize_fixture(generator)
 
 

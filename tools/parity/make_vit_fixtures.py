@@ -12,23 +12,20 @@ Each model fixture holds the weights of a small random timm model by name, `imag
 The weights are drawn so that logits are of size 1, and so that a wrong epsilon or another GELU shows.
 """
 
-import argparse
 import importlib
 import pathlib
 import sys
 import types
 
+import common
 import torch
-from safetensors.torch import save_file
 from timm.layers import resample_abs_pos_embed
 from timm.models.eva import Eva
 from timm.models.twins import PosConv
 from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TESTDATA = ROOT / "backbones" / "vit" / "testdata"
-TOLERANCE = 5e-5
+TESTDATA = common.ROOT / "backbones" / "vit" / "testdata"
 
 SMALL = dict(patch_size=4, embed_dim=24, depth=2, num_heads=3, num_classes=10)
 MODELS = {
@@ -50,10 +47,10 @@ ROPE = dict(
     global_pool="token",
 )
 ENCODINGS = {
-    "rope_axial": lambda **rest: Eva(**dict(ROPE, rope_temperature=100.0, **rest)),
-    "rope_mixed": lambda **rest: Eva(**dict(ROPE, rope_type="mixed", rope_temperature=10.0, **rest)),
-    "relative_bias": lambda **rest: VisionTransformerRelPos(
-        **dict(SMALL, img_size=(12, 20), rel_pos_type="bias", class_token=True, global_pool="token", init_values=None, **rest)
+    "rope_axial": lambda: Eva(**ROPE, rope_temperature=100.0),
+    "rope_mixed": lambda: Eva(**ROPE, rope_type="mixed", rope_temperature=10.0),
+    "relative_bias": lambda: VisionTransformerRelPos(
+        **SMALL, img_size=(12, 20), rel_pos_type="bias", class_token=True, global_pool="token", init_values=None
     ),
 }
 # Ours where it is another one.
@@ -63,8 +60,8 @@ RENAMED = {"attn.rel_pos.relative_position_bias_table": "attn.relative_position_
 class Conditional(VisionTransformer):
     """timm's ViT without positions, with the PEG of its Twins after the first layer."""
 
-    def __init__(self, **rest):
-        super().__init__(**dict(SMALL, img_size=(12, 20), pos_embed="none", **rest))
+    def __init__(self):
+        super().__init__(**SMALL, img_size=(12, 20), pos_embed="none")
         self.pos_block = torch.nn.ModuleList([PosConv(SMALL["embed_dim"], SMALL["embed_dim"])])
 
     def forward_features(self, x, attn_mask=None):
@@ -101,9 +98,9 @@ def irpe_model(folder):
     sys.path.insert(0, str(folder))
     irpe = importlib.import_module("irpe")
 
-    def build(**rest):
+    def build():
         # Wide enough that offsets fall into one bucket together.
-        model = VisionTransformer(**dict(SMALL, img_size=(12, 36), **rest))
+        model = VisionTransformer(**SMALL, img_size=(12, 36))
         for block in model.blocks:
             block.attn = IrpeAttention(block.attn, irpe, (3, 9))
         return model
@@ -111,41 +108,10 @@ def irpe_model(folder):
     return build
 
 
-def randomize(model, generator):
-    """Weights under which every part of the model matters."""
-    for name, parameter in model.named_parameters():
-        noise = torch.randn(parameter.shape, generator=generator)
-        with torch.no_grad():
-            if name.endswith("freqs"):
-                parameter.copy_(0.5 * noise)
-            elif name.startswith("pos_block"):
-                parameter.copy_(0.3 * noise)
-            elif "bias_table" in name or "lookup_table" in name:
-                parameter.copy_(noise)
-            elif "gamma" in name:
-                parameter.copy_(1 + 0.2 * noise)
-            elif name in ("cls_token", "pos_embed"):
-                parameter.copy_(noise * 0.05)
-            elif "norm" in name and name.endswith("weight"):
-                parameter.copy_(1 + 0.2 * noise)
-            elif name.endswith("bias"):
-                parameter.copy_(0.1 * noise)
-            else:
-                fan_in = parameter[0].numel()
-                # Small tokens come into the first norm, so that its epsilon counts.
-                scale = 0.05 if name.startswith("patch_embed") else 1.0
-                parameter.copy_(noise * scale / fan_in**0.5)
-
-
-def largest_difference(a, b):
-    return (a.double() - b.double()).abs().max().item()
-
-
-# Each is the same model with one mistake.
-MUTANTS = {
-    "tanh GELU": dict(act_layer=lambda: torch.nn.GELU(approximate="tanh")),
-    "epsilon 1e-5": dict(norm_layer=lambda width, **rest: torch.nn.LayerNorm(width, eps=1e-5)),
-}
+SCALES = {"freqs": 0.5, "pos_block": 0.3, "bias_table": 1, "lookup_table": 1, "cls_token": 0.05, "pos_embed": 0.05}
+# Small tokens come into the first norm, so that its epsilon counts.
+GAINS = {"patch_embed": 0.05}
+MISTAKES = {"tanh GELU": common.tanh_gelu, "epsilon 1e-5": common.epsilon(1e-5)}
 
 
 def ours(name):
@@ -154,34 +120,19 @@ def ours(name):
     return name
 
 
-def make_model_fixture(name, build, generator):
-    model = build().eval()
-    randomize(model, generator)
-    weights = {key: value.clone() for key, value in model.state_dict().items()}
-    height, width = model.patch_embed.img_size
-    images = torch.randn(2, 3, height, width, generator=generator)
+def run(model, images):
+    tokens = model.forward_features(images)
+    return tokens, model.forward_head(tokens)
 
+
+def make_model_fixture(name, model, generator):
+    common.randomize(model.eval(), generator, SCALES, GAINS)
+    images = torch.randn(2, 3, *model.patch_embed.img_size, generator=generator)
     # timm's mixed rotations work in single precision alone.
     precision = torch.float32 if name == "rope_mixed" else torch.float64
-    model.to(precision)
-    tokens = model.forward_features(images.to(precision))
-    logits = model.forward_head(tokens)
-    logits.square().mean().backward()
-    assert 0.3 < logits.std() < 3, f"{name}: logits of size {logits.std():.2f}"
-    for mistake, options in MUTANTS.items():
-        if mistake == "tanh GELU" and name.startswith("rope"):
-            continue  # timm's Eva has one activation
-        mutant = build(**options).eval()
-        mutant.load_state_dict(weights)
-        difference = largest_difference(mutant.to(precision)(images.to(precision)), logits)
-        assert difference > 2 * TOLERANCE, f"{name}: {mistake} costs only {difference:.1e}"
-        print(f"{name}: {mistake} costs {difference:.1e}")
-
-    tensors = {ours(key): value for key, value in weights.items()}
-    tensors.update(images=images, tokens=tokens.detach(), logits=logits.detach())
-    for key, parameter in model.named_parameters():
-        tensors["grad/" + ours(key)] = parameter.grad
-    save(name, tensors)
+    common.make_model_fixture(
+        TESTDATA / f"{name}.safetensors", model, run, images, MISTAKES, rename=ours, precision=precision
+    )
 
 
 def make_resize_fixture(generator):
@@ -191,30 +142,22 @@ def make_resize_fixture(generator):
     for height, width in [(6, 6), (3, 3), (5, 7)]:
         resized = resample_abs_pos_embed(table, [height, width], num_prefix_tokens=1)
         tensors[f"{height}x{width}"] = resized
-    save("position_resize", tensors)
-
-
-def save(name, tensors):
-    TESTDATA.mkdir(parents=True, exist_ok=True)
-    path = TESTDATA / f"{name}.safetensors"
-    save_file({key: value.detach().float().contiguous() for key, value in tensors.items()}, path)
-    path.chmod(0o644)
-    print(f"{path.relative_to(ROOT)}: {path.stat().st_size:,} bytes")
+    common.save(TESTDATA / "position_resize.safetensors", tensors)
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = common.new_parser(__doc__)
     parser.add_argument("--irpe", type=pathlib.Path, metavar="FOLDER", help="the official code of iRPE with DeiT")
     arguments = parser.parse_args()
     generator = torch.Generator().manual_seed(1)
     for name, options in MODELS.items():
-        make_model_fixture(name, lambda options=options, **rest: VisionTransformer(**dict(SMALL, **options, **rest)), generator)
+        make_model_fixture(name, VisionTransformer(**SMALL, **options), generator)
     make_resize_fixture(generator)
     builders = dict(ENCODINGS, conditional=Conditional)
     if arguments.irpe:
         builders["irpe"] = irpe_model(arguments.irpe)
     for name, build in builders.items():
-        make_model_fixture(name, build, generator)
+        make_model_fixture(name, build(), generator)
 
 
 if __name__ == "__main__":
