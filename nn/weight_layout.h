@@ -11,7 +11,7 @@
 
 namespace graticule {
 
-// How one code names the weights of a model; the tensors themselves are the same.
+// How one code names the weights of a model. The tensors are the same, but for those that the model's Adapt reshapes.
 struct WeightLayout {
   std::string name;  // the code: "microsoft/Swin-Transformer"
   // The name there of the tensor that the model calls `ours` ("blocks.0.norm1.weight", the classifier and the pooling
