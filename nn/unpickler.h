@@ -25,9 +25,11 @@ struct PickleValue {
   Kind kind = Kind::kOpaque;
   // Of kStorage and kTensor; Undefined for the types that safetensors lacks.
   at::ScalarType type = at::ScalarType::Undefined;
-  // Of kInt; of kStorage the number of elements; of kTensor the offset in its storage, in elements.
+  // Of kInt; of kGlobal what it is to a state dict; of kStorage the number of elements; of kTensor the offset in its
+  // storage, in elements.
   int64_t number = 0;
-  // Of kText; of kGlobal "module name"; of kStorage the key that finds its data. Points into the pickle.
+  // Of kText; of kGlobal its name, without the module; of kStorage the key that finds its data. Points into the
+  // pickle.
   std::string_view text = {};
   // Of kTuple and kList; of kDict keys and values by turns; of kTensor the storage, the sizes, the strides (tuples).
   std::vector<Index> items = {};
