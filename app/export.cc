@@ -99,8 +99,12 @@ absl::StatusOr<Safetensors> Renamed(const Task& task, const std::string& layout_
     if (layout.name != layout_name) continue;
     Safetensors renamed;
     for (const auto& [name, tensor] : ModelTensors(task).tensors) {
-      if (const std::string there = layout.name_there(name); !there.empty())
-        renamed.tensors.emplace_back(there, tensor);
+      const std::string there = layout.name_there(name);
+      if (there.empty()) {
+        return absl::UnimplementedError(
+            absl::StrCat(layout.name, " has no ", name, ": without it the model is another function"));
+      }
+      renamed.tensors.emplace_back(there, layout.tensor_there(name, tensor));
     }
     return renamed;
   }

@@ -8,6 +8,7 @@
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "app/command.h"
+#include "plugin/file.h"
 #include "plugin/status.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/weights.h"
@@ -69,7 +70,7 @@ void AddImport(CLI::App& app, Action& action) {
       if (const auto names = weights.metadata.find(kClassNamesKey); names != weights.metadata.end()) {
         contents.metadata.insert(*names);
       }
-      RETURN_IF_ERROR(WriteSafetensors(arguments->output, contents));
+      RETURN_IF_ERROR(WriteFileAtomically(arguments->output, SerializeSafetensors(contents)));
 
       std::cout << "layout: " << layout << "\n";
       if (!report.prefix.empty()) std::cout << "prefix: " << report.prefix << "\n";

@@ -139,7 +139,8 @@ absl::Status PredictTensors(const Arguments& arguments, const Experiment& experi
                      images.defined() ? absl::StrCat("found [", absl::StrJoin(images.sizes(), ","), "]")
                                       : "found none of this name"));
   }
-  const int64_t batch_size = std::max(1, experiment.trainer().batch_size());
+  // Labels of pairs are large: 100 MB an image and more at 14×14.
+  const int64_t batch_size = arguments.objectives ? 1 : std::max(1, experiment.trainer().batch_size());
   const PredictOptions options{.tokens = arguments.tokens, .objectives = arguments.objectives};
   std::map<std::string, std::vector<at::Tensor>> parts;
   for (int64_t begin = 0; begin < images.size(0); begin += batch_size) {

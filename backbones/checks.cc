@@ -42,7 +42,7 @@ bool CheckHeads(FieldErrors& errors, std::string_view field, int64_t heads, int6
 
 bool CheckMlpRatio(FieldErrors& errors, std::string_view field, double ratio, int64_t width) {
   if (!CheckPositive(errors, field, ratio)) return false;
-  if (width <= 0 || (ratio * width >= 1 && ratio * width < 1e9)) return true;
+  if (width <= 0 || (ratio * width >= 1 && ratio * width <= 16 * kMostWidth)) return true;
   errors.Add(field, ratio * width < 1 ? absl::StrCat("leaves a hidden layer of no width, found ", ratio)
                                       : absl::StrCat("is too large, found ", ratio));
   return false;

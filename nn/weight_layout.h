@@ -9,6 +9,8 @@
 #include <variant>
 #include <vector>
 
+#include "ATen/core/Tensor.h"
+
 namespace graticule {
 
 // How one code names the weights of a model. The tensors are the same, but for those that the model's Adapt reshapes.
@@ -17,6 +19,9 @@ struct WeightLayout {
   // The name there of the tensor that the model calls `ours` ("blocks.0.norm1.weight", the classifier and the pooling
   // included); an empty string where that code has none.
   std::function<std::string(const std::string& ours)> name_there;
+  // The tensor as it is there, where it has another shape (which Backbone::Adapt undoes).
+  std::function<at::Tensor(const std::string& ours, const at::Tensor& tensor)> tensor_there =
+      [](const std::string&, const at::Tensor& tensor) { return tensor; };
   // Whether a tensor of the file needs no counterpart, because the model makes it itself (an index, a mask).
   std::function<bool(const std::string& theirs)> is_derived = [](const std::string&) { return false; };
   // Why a checkpoint of these names is another function than this model's, where it is: it can't be loaded then.

@@ -1,7 +1,7 @@
 // Checkpoints that other codes wrote go through the program, and come out again for timm. The files are made by
 // tools/parity/make_checkpoint_fixtures.py.
 #include <filesystem>
-#include <set>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -260,10 +260,12 @@ TEST_F(CheckpointsTest, WhatTimmLacksIsExportedByOtherNames) {
   EXPECT_FALSE(fs::exists(exported_ + "/config.json"));
 
   ASSERT_EQ(Export(kLape, Fixture("lape.pth"), {"--layout=Ingrid725/LaPE"}).exit_code, 0);
-  std::set<std::string> names, official;
-  for (const auto& [name, tensor] : Read(exported_ + "/model.safetensors").tensors) names.insert(name);
-  for (const auto& [name, tensor] : Read(Fixture("lape.pth")).tensors) official.insert(name);
-  EXPECT_EQ(names, official);
+  std::map<std::string, std::vector<int64_t>> exported, official;
+  for (const auto& [name, tensor] : Read(exported_ + "/model.safetensors").tensors) {
+    exported[name] = tensor.sizes().vec();
+  }
+  for (const auto& [name, tensor] : Read(Fixture("lape.pth")).tensors) official[name] = tensor.sizes().vec();
+  EXPECT_EQ(exported, official);
 
   const ProgramResult unknown = Export({}, Fixture("deit.pth"), {"--layout=them"});
   EXPECT_EQ(unknown.exit_code, 2);

@@ -15,6 +15,7 @@
 namespace graticule {
 namespace {
 
+constexpr int64_t kMostKernel = 63;
 constexpr int64_t kStemStride = 4;  // of its convolution and its pooling together
 
 Ceit WithDefaults(const Ceit& given) {
@@ -47,7 +48,7 @@ absl::Status Check(const Ceit& config, const BackboneContext& context) {
   }
   CheckCount(errors, "stem_width", config.stem_width(), kMostWidth);
   CheckPlainTransformer(errors, config, context.contract, /*has_position=*/true);
-  if (CheckCount(errors, "leff_kernel_size", config.leff_kernel_size(), kMostWidth) &&
+  if (CheckCount(errors, "leff_kernel_size", config.leff_kernel_size(), kMostKernel) &&
       config.leff_kernel_size() % 2 == 0) {
     errors.Add("leff_kernel_size", absl::StrCat("must be odd, found ", config.leff_kernel_size()));
   }

@@ -108,7 +108,10 @@ absl::Status Check(const Swin& config, const BackboneContext& context) {
         CheckHeads(errors, absl::StrCat("num_heads[", stage, "]"), config.num_heads(stage), width);
       }
     }
-    CheckMlpRatio(errors, "mlp_ratio", config.mlp_ratio(), config.embed_dim());
+    // Of the narrowest stage, and of the widest.
+    if (CheckMlpRatio(errors, "mlp_ratio", config.mlp_ratio(), config.embed_dim())) {
+      CheckMlpRatio(errors, "mlp_ratio", config.mlp_ratio(), std::min(width, kMostWidth));
+    }
   } else {
     has_stages = false;
   }

@@ -25,6 +25,7 @@
 namespace graticule {
 namespace {
 
+constexpr int64_t kMostTokenWidth = 4096;
 constexpr int64_t kTokenSize = 16;  // in pixels: the product of the three splits' strides
 
 // Orthonormal rows times `scale`, drawn uniformly.
@@ -179,7 +180,7 @@ absl::Status Check(const T2tVit& config, const BackboneContext& context) {
     errors.Add("embed_dim", absl::StrCat("must be even for the sinusoid, found ", config.embed_dim()));
   }
   CheckLayerFields(errors, config);
-  if (CheckCount(errors, "token_dim", config.token_dim(), kMostWidth) && config.token_dim() < 2) {
+  if (CheckCount(errors, "token_dim", config.token_dim(), kMostTokenWidth) && config.token_dim() < 2) {
     errors.Add("token_dim", "must be 2 or more, found 1");
   }
   CheckAtLeastZero(errors, "class_token_std", config.class_token_std());

@@ -19,6 +19,9 @@
 namespace graticule {
 namespace {
 
+// The index of all pairs takes as much memory as the square of this, in each layer.
+constexpr int64_t kMostRelativeTokens = 4096;
+
 Vit WithDefaults(const Vit& given) {
   Vit config;
   config.set_patch_size(16);
@@ -57,6 +60,14 @@ absl::Status Check(const Vit& config, const BackboneContext& context) {
     if (!(irpe.alpha() >= 1 && irpe.alpha() < irpe.beta() && irpe.beta() < irpe.gamma() && irpe.beta() < 100)) {
       errors.Add("attention_position.irpe", absl::StrCat("needs 1 ≤ alpha < beta < gamma and beta < 100, found ",
                                                          irpe.alpha(), ", ", irpe.beta(), " and ", irpe.gamma()));
+    }
+  }
+  const AttentionPosition& inside = config.attention_position();
+  if ((inside.has_relative_bias() || inside.has_irpe()) && config.patch_size() > 0) {
+    const Size2d grid = context.image_size / config.patch_size();
+    if (grid.area() > kMostRelativeTokens) {
+      errors.Add("attention_position", absl::StrCat("relates each pair of tokens, of which there may be ",
+                                                    kMostRelativeTokens, ", found ", grid.height, "×", grid.width));
     }
   }
   if (config.attention_position().has_rope()) {
@@ -214,13 +225,23 @@ std::vector<WeightLayout> VitBackbone::Layouts() const {
     return parts[0] == "pos_norms" ? absl::StrCat("blocks.", parts[1], ".pe_norm.", parts[2]) : ours;
   };
   const auto rope = [](const std::string& ours) { return ours == "rope.freqs" ? "freqs" : ours; };
+  // Its fixed one-dimensional tables are [T,D].
+  const auto lape_tensor = [sinusoid = config_.position() == PositionEncoding::SINUSOID_1D](const std::string& ours,
+                                                                                            const at::Tensor& tensor) {
+    return sinusoid && ours == "pos_embed" ? tensor.squeeze(0) : tensor;
+  };
+  // [2,depth,H·d/2].
+  const auto rope_tensor = [](const std::string& ours, const at::Tensor& tensor) {
+    return ours == "rope.freqs" ? tensor.flatten(2) : tensor;
+  };
   const auto layer_scale = [](const std::string& ours) {
     return absl::StrReplaceAll(ours, {{"gamma_1", "ls1.gamma"}, {"gamma_2", "ls2.gamma"}});
   };
   const auto norm_of_mean = [](const std::string& ours) { return ours.starts_with("norm.") ? "fc_" + ours : ours; };
-  return {{.name = "Ingrid725/LaPE", .name_there = lape},
+  return {{.name = "Ingrid725/LaPE", .name_there = lape, .tensor_there = lape_tensor},
           {.name = "naver-ai/rope-vit",
            .name_there = rope,
+           .tensor_there = rope_tensor,
            .is_derived = [](const std::string& theirs) { return theirs.starts_with("freqs_t_"); }},
           {.name = "timm's LayerScale", .name_there = layer_scale},
           {.name = "timm's global_pool='avg'",

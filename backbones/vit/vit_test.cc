@@ -375,6 +375,12 @@ TEST(VitErrorsTest, EncodingsThatDoNotFit) {
   EXPECT_EQ(errors.size(), 5);
   CHECK(google::protobuf::TextFormat::MergeFromString("attention_position { irpe { alpha: 9 beta: 3 } }", &config));
   EXPECT_TRUE(Errors(config, Context({224, 224}, true)).contains("attention_position.irpe"));
+
+  Vit fine;
+  fine.set_patch_size(1);
+  fine.mutable_attention_position()->mutable_relative_bias();
+  EXPECT_EQ(Errors(fine, Context({224, 224}, true, Preset(PositionDelivery::VIT)))["attention_position"],
+            "relates each pair of tokens, of which there may be 4096, found 224×224");
 }
 
 TEST(VitErrorsTest, ADeliveryThatTheModelCannotMeet) {

@@ -73,7 +73,8 @@ PairLoss ComputeLoss(const at::Tensor& first, const at::Tensor& second, const at
     const at::Tensor minus_one = at::zeros({1, 1}, floats).sub_(1);
     // On the CPU what its cache holds, elsewhere enough to be busy.
     const int64_t elements = first.is_cpu() ? 1 << 20 : 1 << 26;
-    const int64_t step = std::clamp<int64_t>(elements / (count * hidden), 1, batch);
+    const int64_t widest = std::max(hidden, weight.size(0));
+    const int64_t step = std::clamp<int64_t>(elements / (count * widest), 1, batch);
     // Made once: on the CPU, memory that is new costs more than what is computed in it.
     const auto make_buffer = [&] { return at::empty({step * count, hidden}, first.options().requires_grad(false)); };
     const at::Tensor sums_buffer = make_buffer(), activations_buffer = make_buffer(), gradient_buffer = make_buffer();
@@ -135,8 +136,10 @@ absl::StatusOr<std::unique_ptr<Objective>> RelativePositionalLabelObjective::Cre
   FieldErrors errors;
   CheckLayerWidth(errors, "hidden_dim", config.hidden_dim());
   CheckLayerWidth(errors, "embed_dim", config.embed_dim());
-  if (config.pairs_per_image() < 0) {
-    errors.Add("pairs_per_image", absl::StrCat("must not be negative, found ", config.pairs_per_image()));
+  constexpr int kMostPairs = 100'000;
+  if (config.pairs_per_image() < 0 || config.pairs_per_image() > kMostPairs) {
+    errors.Add("pairs_per_image", absl::StrCat("must be from 1 to ", kMostPairs, ", or 0 for all pairs, found ",
+                                               config.pairs_per_image()));
   }
   if (context.width % 2 != 0) {
     errors.Add(

@@ -13,6 +13,7 @@
 #include "c10/core/GradMode.h"
 #include "nn/position_delivery.h"
 #include "tests/conformance/conformance.h"
+#include "trainer/device.h"
 
 namespace graticule {
 namespace {
@@ -124,6 +125,22 @@ TEST_P(BackboneConformance, EvaluationIsDeterministic) {
   backbone->SetTraining(false);
   const at::Tensor images = Images(2);
   EXPECT_TRUE(at::equal(backbone->Forward(images).tokens, backbone->Forward(images).tokens));
+}
+
+// Tokens under autocast to bfloat16, which has 8 bits, against those in fp32; and gradients that are numbers.
+TEST_P(BackboneConformance, AutocastComesCloseToSinglePrecision) {
+  const auto backbone = MakeAny();
+  backbone->SetTraining(false);
+  const at::Tensor images = Images(2);
+  const at::Tensor expected = backbone->Forward(images).tokens.detach();
+  at::Tensor tokens;
+  {
+    const AutocastScope autocast(Trainer::BF16, c10::kCPU);
+    tokens = backbone->Forward(images).tokens.to(at::kFloat);
+  }
+  EXPECT_LT(tokens.sub(expected).norm().item<double>(), 0.05 * expected.norm().item<double>());
+  tokens.square().sum().backward();
+  ExpectFiniteGradients(*backbone);
 }
 
 TEST_P(BackboneConformance, WeightsGoThroughAFile) {

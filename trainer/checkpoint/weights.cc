@@ -159,6 +159,8 @@ class Loading {
       used_.insert(there);
       if (fresh_classifier && classifier_.count(name) > 0) {
         report_.reinitialised.push_back(name);
+      } else if (!loaded.defined() && name.ends_with(".num_batches_tracked")) {
+        continue;  // of no consequence, and left out by older versions of PyTorch
       } else if (!loaded.defined()) {
         missing_.push_back(described);
       } else if (loaded.sizes() == own.sizes()) {
