@@ -325,6 +325,10 @@ TEST(CeitErrorsTest, AllMistakesComeTogether) {
   EXPECT_EQ(ErrorPaths(config, Context({224, 224}, true)),
             (std::set<std::string>{"patch_size", "stem_width", "num_heads", "depth", "mlp_ratio", "leff_kernel_size",
                                    "drop_path_rate", "attention_dropout", "norm_epsilon"}));
+
+  Ceit wide;
+  wide.set_leff_kernel_size(65535);
+  EXPECT_EQ(Errors(wide, Context({224, 224}, true))["leff_kernel_size"], "must be 63 at most, found 65535");
 }
 
 TEST(CeitErrorsTest, AContractThatTheModelCannotMeet) {

@@ -191,6 +191,10 @@ TEST(DrlocTest, BadConfigsAreErrors) {
   config.set_hidden_dim(-1);
   EXPECT_THAT(ErrorPaths(Registry<Objective>::Create(config, {.width = 8, .grid = {2, 2}}).status()),
               ElementsAre("pairs_per_image", "normalize", "hidden_dim"));
+  Drloc many;
+  many.set_pairs_per_image(10'001);
+  EXPECT_THAT(ErrorPaths(Registry<Objective>::Create(many, {.width = 8, .grid = {2, 2}}).status()),
+              ElementsAre("pairs_per_image"));
 }
 
 }  // namespace

@@ -259,6 +259,8 @@ TEST(RelativePositionalLabelTest, BadConfigsAreErrors) {
   config.set_embed_dim(2'000'000'000);
   EXPECT_THAT(ErrorPaths(Registry<Objective>::Create(config, {.width = 8, .grid = {2, 2}}).status()),
               ElementsAre("hidden_dim", "embed_dim", "pairs_per_image"));
+  EXPECT_THAT(ErrorPaths(Registry<Objective>::Create(WithPairs(100'001), {.width = 8, .grid = {2, 2}}).status()),
+              ElementsAre("pairs_per_image"));
 }
 
 }  // namespace

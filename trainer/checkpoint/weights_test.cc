@@ -109,6 +109,17 @@ std::string Error(const Safetensors& weights, FakeTask& task) {
   return std::string(status.message());
 }
 
+// Older versions of PyTorch do not write it, and nothing depends on it.
+TEST(LoadWeightsTest, ABatchNormsCountOfBatchesMayBeMissing) {
+  struct Counting : FakeTask {
+    Counting() { RegisterBuffer("norm.num_batches_tracked", at::zeros({1})); }
+  } target;
+  const auto report = LoadWeights(Weights(3), target);
+  ASSERT_TRUE(report.ok()) << report.status();
+  EXPECT_EQ(First(target, "blocks.0.weight"), 3);
+  EXPECT_EQ(First(target, "norm.num_batches_tracked"), 0);
+}
+
 TEST(LoadWeightsTest, CopiesByName) {
   FakeTask target;
   Safetensors weights = Weights(3);
