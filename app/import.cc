@@ -6,7 +6,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "app/command.h"
 #include "plugin/file.h"
 #include "plugin/status.h"

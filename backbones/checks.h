@@ -17,6 +17,8 @@ bool CheckAtLeastZero(FieldErrors& errors, std::string_view field, double value)
 // From 1 to `most`: a slip of the keyboard must not ask for all of the memory.
 constexpr int64_t kMostLayers = 1000;
 constexpr int64_t kMostWidth = 65536;
+// Among which each pair has a bias of its own: what is kept of it is the square of this.
+constexpr int64_t kMostRelatedTokens = 4096;
 bool CheckCount(FieldErrors& errors, std::string_view field, int64_t count, int64_t most);
 // From 0 up to, but not including, 1.
 bool CheckRate(FieldErrors& errors, std::string_view field, double value);

@@ -52,20 +52,23 @@ at::Tensor NewRotaryFrequencies(int64_t depth, int64_t heads, int64_t head_width
 
 RotaryEncoding::RotaryEncoding(Size2d grid, int64_t prefix_tokens, int64_t head_width, double temperature) {
   CHECK_EQ(head_width % 4, 0);
-  angles_ = RegisterConstant(
-      Places(grid, prefix_tokens).mul(Magnitudes(head_width, temperature)).transpose(0, 1).flatten(1).contiguous());
+  const at::Tensor angles =
+      Places(grid, prefix_tokens).mul(Magnitudes(head_width, temperature)).transpose(0, 1).flatten(1).contiguous();
+  cos_ = RegisterConstant(angles.cos());
+  sin_ = RegisterConstant(angles.sin());
 }
 
 RotaryEncoding::RotaryEncoding(Size2d grid, int64_t prefix_tokens, const at::Tensor& frequencies, int64_t layer)
     : places_(RegisterConstant(Places(grid, prefix_tokens))), frequencies_(frequencies), layer_(layer) {}
 
 void RotaryEncoding::Rotate(at::Tensor& q, at::Tensor& k) const {
-  at::Tensor angles = angles_;
+  at::Tensor cos = cos_, sin = sin_;
   if (frequencies_.defined()) {
-    const at::Tensor f = frequencies_.select(1, layer_).unsqueeze(2);  // [2,H,1,d/2]
-    angles = places_[0].mul(f[0]).add(places_[1].mul(f[1]));           // [H,T,d/2]
+    const at::Tensor f = frequencies_.select(1, layer_).unsqueeze(2);          // [2,H,1,d/2]
+    const at::Tensor angles = places_[0].mul(f[0]).add(places_[1].mul(f[1]));  // [H,T,d/2]
+    cos = angles.cos();
+    sin = angles.sin();
   }
-  const at::Tensor cos = angles.cos(), sin = angles.sin();
   q = Turn(q, cos, sin);
   k = Turn(k, cos, sin);
 }

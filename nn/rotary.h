@@ -29,7 +29,7 @@ class RotaryEncoding : public AttentionEncoding {
   std::string TypeName() const override { return "RotaryEncoding"; }
 
  private:
-  at::Tensor angles_;       // axial: [T,d/2]; else undefined
+  at::Tensor cos_, sin_;    // axial: of the angles, [T,d/2]; else undefined
   at::Tensor places_;       // mixed: column and row [2,T,1], zeros for prefix tokens; else undefined
   at::Tensor frequencies_;  // mixed: [2,depth,H,d/2]; else undefined
   int64_t layer_ = 0;

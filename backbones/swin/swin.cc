@@ -21,9 +21,6 @@
 namespace graticule {
 namespace {
 
-// More would take the memory: the attention of a window is as large as the square of this.
-constexpr int64_t kMostWindowTokens = 4096;
-
 Swin WithDefaults(const Swin& given) {
   Swin config;
   config.set_patch_size(4);
@@ -123,10 +120,10 @@ absl::Status Check(const Swin& config, const BackboneContext& context) {
         has_window) {
       for (int stage = 0; stage < stages; ++stage) {
         const Size2d window = Window(config, context.image_size, stage);
-        if (window.area() <= kMostWindowTokens) continue;
+        if (window.area() <= kMostRelatedTokens) continue;
         errors.Add("window_size",
                    absl::StrCat("leaves windows of ", window.height, "×", window.width, " tokens in stage ", stage,
-                                "; allowed are ", kMostWindowTokens, " tokens"));
+                                "; allowed are ", kMostRelatedTokens, " tokens"));
         break;
       }
     }

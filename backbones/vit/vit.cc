@@ -19,9 +19,6 @@
 namespace graticule {
 namespace {
 
-// The index of all pairs takes as much memory as the square of this, in each layer.
-constexpr int64_t kMostRelativeTokens = 4096;
-
 Vit WithDefaults(const Vit& given) {
   Vit config;
   config.set_patch_size(16);
@@ -55,23 +52,23 @@ absl::Status Check(const Vit& config, const BackboneContext& context) {
   const bool has_heads =
       CheckPlainTransformer(errors, config, context.contract, config.position() != PositionEncoding::NONE);
   CheckPositionWidth(errors, config.position(), config.embed_dim());
-  if (config.attention_position().has_irpe()) {
-    const AttentionPosition::Irpe& irpe = config.attention_position().irpe();
+  const AttentionPosition& inside = config.attention_position();
+  if (inside.has_irpe()) {
+    const AttentionPosition::Irpe& irpe = inside.irpe();
     if (!(irpe.alpha() >= 1 && irpe.alpha() < irpe.beta() && irpe.beta() < irpe.gamma() && irpe.beta() < 100)) {
       errors.Add("attention_position.irpe", absl::StrCat("needs 1 ≤ alpha < beta < gamma and beta < 100, found ",
                                                          irpe.alpha(), ", ", irpe.beta(), " and ", irpe.gamma()));
     }
   }
-  const AttentionPosition& inside = config.attention_position();
   if ((inside.has_relative_bias() || inside.has_irpe()) && config.patch_size() > 0) {
     const Size2d grid = context.image_size / config.patch_size();
-    if (grid.area() > kMostRelativeTokens) {
+    if (grid.area() > kMostRelatedTokens) {
       errors.Add("attention_position", absl::StrCat("relates each pair of tokens, of which there may be ",
-                                                    kMostRelativeTokens, ", found ", grid.height, "×", grid.width));
+                                                    kMostRelatedTokens, ", found ", grid.height, "×", grid.width));
     }
   }
-  if (config.attention_position().has_rope()) {
-    CheckPositive(errors, "attention_position.rope.temperature", config.attention_position().rope().temperature());
+  if (inside.has_rope()) {
+    CheckPositive(errors, "attention_position.rope.temperature", inside.rope().temperature());
     if (has_heads && config.embed_dim() / config.num_heads() % 4 != 0) {
       errors.Add("attention_position.rope",
                  absl::StrCat("needs heads whose width is a multiple of 4, found ", config.embed_dim(), " / ",
@@ -109,8 +106,6 @@ VitBackbone::VitBackbone(const Vit& config, const BackboneContext& context)
       width_(config.embed_dim()),
       heads_(config.num_heads()),
       grid_(context.image_size / config.patch_size()),
-      can_select_(config.attention_position().kind_case() == AttentionPosition::KIND_NOT_SET &&
-                  config.conditional_position_after().empty()),
       patch_embed_(context.channels, config.patch_size(), config.embed_dim()),
       position_dropout_(config.position_dropout()),
       norm_(config.embed_dim(), config.norm_epsilon()),
@@ -133,14 +128,14 @@ VitBackbone::VitBackbone(const Vit& config, const BackboneContext& context)
   TransformerBlockOptions options = BlockOptions(config, width_, heads_);
   options.layer_scale = config.layer_scale();
   if (config.attention_position().rope().kind() == AttentionPosition::Rope::MIXED) {
-    frequencies_ = RegisterParameter("rope.freqs",
-                                     NewRotaryFrequencies(config.depth(), config.num_heads(), width_ / heads_,
-                                                          config.attention_position().rope().temperature()),
-                                     {.decay = false});
+    frequencies_ = RegisterParameter(
+        "rope.freqs",
+        NewRotaryFrequencies(config.depth(), heads_, width_ / heads_, config.attention_position().rope().temperature()),
+        {.decay = false});
   }
   for (int layer = 0; layer < config.depth(); ++layer) {
     options.drop_path = DropPathRate(config.drop_path_rate(), layer, config.depth());
-    blocks_.push_back(std::make_unique<TransformerBlock>(options, NewEncoding(config, layer)));
+    blocks_.push_back(std::make_unique<TransformerBlock>(options, NewEncoding(layer)));
     RegisterModule(absl::StrCat("blocks.", layer), blocks_.back().get());
   }
   conditional_.resize(config.depth());
@@ -153,8 +148,8 @@ VitBackbone::VitBackbone(const Vit& config, const BackboneContext& context)
   RegisterModule("", &delivery_);
 }
 
-std::unique_ptr<AttentionEncoding> VitBackbone::NewEncoding(const Vit& config, int64_t layer) const {
-  const AttentionPosition& position = config.attention_position();
+std::unique_ptr<AttentionEncoding> VitBackbone::NewEncoding(int64_t layer) const {
+  const AttentionPosition& position = config_.attention_position();
   const int64_t head_width = width_ / heads_;
   switch (position.kind_case()) {
     case AttentionPosition::kRelativeBias:

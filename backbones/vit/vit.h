@@ -36,7 +36,10 @@ class VitBackbone : public Backbone {
   Size2d grid() const override { return grid_; }
   int64_t prefix_tokens() const override { return class_token_.defined() + distillation_token_.defined(); }
   // Encodings that need the whole grid leave no choice.
-  bool CanSelect() const override { return can_select_; }
+  bool CanSelect() const override {
+    return config_.attention_position().kind_case() == AttentionPosition::KIND_NOT_SET &&
+           config_.conditional_position_after().empty();
+  }
   TokenMap ForwardSelected(const at::Tensor& images, const PatchSelection& selection) override;
   // Position tables of another grid, or with the row of a class token that this model lacks, or without an axis for the
   // batch; relative biases of another grid; frequencies with the heads in one axis.
@@ -50,7 +53,7 @@ class VitBackbone : public Backbone {
   // `config` with all defaults filled in.
   VitBackbone(const Vit& config, const BackboneContext& context);
 
-  std::unique_ptr<AttentionEncoding> NewEncoding(const Vit& config, int64_t layer) const;
+  std::unique_ptr<AttentionEncoding> NewEncoding(int64_t layer) const;
   // x [B,V,D] patch tokens, position [1 or B,T,D] of the prefix tokens and of them.
   at::Tensor Encode(at::Tensor x, const at::Tensor& position);
 
@@ -58,7 +61,6 @@ class VitBackbone : public Backbone {
   int64_t width_;
   int64_t heads_;
   Size2d grid_;
-  bool can_select_;
   at::Tensor class_token_;         // undefined without one
   at::Tensor distillation_token_;  // undefined without one
   at::Tensor position_;            // undefined without one

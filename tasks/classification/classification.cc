@@ -133,8 +133,9 @@ TaskOutput ClassificationTask::Train(const Batch& batch, double progress) {
   TaskOutput output;
   output.loss = at::cross_entropy_loss(logits, target, /*weight=*/{}, /*reduction=mean*/ 1, /*ignore_index=*/-100,
                                        config_.label_smoothing());
+  const ObjectiveInput input = InputOfObjectives(batch.images, tokens);
   for (const Auxiliary& auxiliary : objectives_) {
-    const ObjectiveOutput result = auxiliary.objective->Forward(InputOfObjectives(batch.images, tokens));
+    const ObjectiveOutput result = auxiliary.objective->Forward(input);
     output.loss = output.loss.add(result.loss, ObjectiveWeight(auxiliary.spec, progress));
     output.metrics.Add(auxiliary.name + "/", result.metrics);
   }
@@ -157,8 +158,9 @@ std::map<std::string, at::Tensor> ClassificationTask::Predict(const at::Tensor& 
   std::map<std::string, at::Tensor> outputs = {{"logits", model_->Logits(map)}};
   if (options.tokens) outputs["tokens"] = map.tokens;
   if (options.objectives) {
+    const ObjectiveInput input = InputOfObjectives(images, map);
     for (const Auxiliary& auxiliary : objectives_) {
-      outputs[auxiliary.name + "/logits"] = auxiliary.objective->Logits(InputOfObjectives(images, map));
+      outputs[auxiliary.name + "/logits"] = auxiliary.objective->Logits(input);
     }
   }
   return outputs;
