@@ -84,7 +84,7 @@ std::string CsvField(const std::string& text) {
 
 absl::StatusOr<at::Tensor> ReadImage(const std::string& path, const DataParts& data, const Normalizer& normalize) {
   ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path));
-  ASSIGN_OR_RETURN(Image image, DecodeImage(bytes), path);
+  ASSIGN_OR_RETURN(Image image, DecodeImage(bytes, data.decode), path);
   Draws draws({0});
   for (const auto& transform : data.eval_transforms) transform->Apply(image, draws);
   if (image.height != data.image_size.height || image.width != data.image_size.width) {

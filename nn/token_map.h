@@ -8,19 +8,9 @@
 
 #include "ATen/core/Tensor.h"
 #include "nn/position_delivery.pb.h"
+#include "nn/size2d.h"
 
 namespace graticule {
-
-// A height and a width: of an image in pixels, of a patch, of the grid in patches.
-struct Size2d {
-  int64_t height = 0;
-  int64_t width = 0;
-
-  int64_t area() const { return height * width; }
-  // How many squares of `side` there are down and across.
-  Size2d operator/(int64_t side) const { return {height / side, width / side}; }
-  bool operator==(const Size2d&) const = default;
-};
 
 // What a backbone returns. Patch token i (row prefix_tokens + i of `tokens`) is patch i in raster order; objectives,
 // analysis and tests rely on it.

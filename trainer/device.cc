@@ -56,7 +56,7 @@ AutocastScope::~AutocastScope() {
 }
 
 ChannelStatistics StatisticsOf(const Data& data) {
-  ChannelStatistics statistics{.mean = {0.485f, 0.456f, 0.406f}, .std = {0.229f, 0.224f, 0.225f}};
+  ChannelStatistics statistics;
   if (data.mean_size() == 3) std::copy(data.mean().begin(), data.mean().end(), statistics.mean.begin());
   if (data.std_size() == 3) std::copy(data.std().begin(), data.std().end(), statistics.std.begin());
   return statistics;

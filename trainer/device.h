@@ -2,7 +2,6 @@
 #ifndef GRATICULE_TRAINER_DEVICE_H_
 #define GRATICULE_TRAINER_DEVICE_H_
 
-#include <array>
 #include <cstdint>
 #include <initializer_list>
 
@@ -10,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "c10/core/Device.h"
 #include "data/batch.h"
+#include "data/statistics.h"
 #include "trainer/experiment.pb.h"
 
 namespace graticule {
@@ -41,11 +41,7 @@ class AutocastScope {
   at::ScalarType previous_dtype_ = at::kFloat;
 };
 
-// By which the images' channels R, G, B are normalised, on a scale of 0 to 1: the data's, or ImageNet's where those
-// don't say.
-struct ChannelStatistics {
-  std::array<float, 3> mean, std;
-};
+// What the data's mean and std say.
 ChannelStatistics StatisticsOf(const Data& data);
 
 // Makes a loader's batch what a model reads: on the device, float, (x/255 - mean) / std a channel.

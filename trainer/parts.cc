@@ -32,16 +32,17 @@ Size2d ReadImageSize(const Data& data, FieldErrors& errors) {
   return {data.image_size(0), data.image_size(data.image_size_size() - 1)};
 }
 
-std::vector<std::unique_ptr<Transform>> MakeTransforms(
-    const google::protobuf::RepeatedPtrField<google::protobuf::Any>& configs, const std::string& path,
-    Size2d image_size, FieldErrors& errors) {
-  std::vector<std::unique_ptr<Transform>> transforms;
+template <typename T>
+std::vector<std::unique_ptr<T>> MakeEach(const google::protobuf::RepeatedPtrField<google::protobuf::Any>& configs,
+                                         const std::string& path, const typename T::Context& context,
+                                         FieldErrors& errors) {
+  std::vector<std::unique_ptr<T>> made;
   for (int i = 0; i < configs.size(); ++i) {
-    auto transform = Registry<Transform>::Create(configs[i], {.image_size = image_size});
-    errors.Add(absl::StrCat(path, "[", i, "]"), transform.status());
-    if (transform.ok()) transforms.push_back(*std::move(transform));
+    auto plugin = Registry<T>::Create(configs[i], context);
+    errors.Add(absl::StrCat(path, "[", i, "]"), plugin.status());
+    if (plugin.ok()) made.push_back(*std::move(plugin));
   }
-  return transforms;
+  return made;
 }
 
 std::unique_ptr<Dataset> OpenSplit(const Data& data, Split split, FieldErrors& errors) {
@@ -73,9 +74,13 @@ void CheckDataFields(const Data& data, FieldErrors& errors) {
     if (!std::isfinite(data.mean(i))) errors.Add(absl::StrCat("data.mean[", i, "]"), "must be a number");
   }
   CheckThreads("data.threads", data.threads(), errors);
-  if (data.eval_batch_size() < 0) {
-    errors.Add("data.eval_batch_size", absl::StrCat("must not be negative, found ", data.eval_batch_size()));
-  }
+  const auto not_negative = [&](const char* name, int64_t value) {
+    if (value < 0) errors.Add(name, absl::StrCat("must not be negative, found ", value));
+  };
+  not_negative("data.eval_batch_size", data.eval_batch_size());
+  not_negative("data.augmentation_repeats", data.augmentation_repeats());
+  not_negative("data.shuffle_buffer", data.shuffle_buffer());
+  not_negative("data.cache.max_bytes", data.cache().max_bytes());
   if (data.has_max_broken() && !(data.max_broken() >= 0 && data.max_broken() <= 1)) {
     errors.Add("data.max_broken", absl::StrCat("is a share, 0 to 1; found ", data.max_broken()));
   }
@@ -142,18 +147,24 @@ int LoaderThreads(const Data& data) {
   return std::clamp<int>(std::thread::hardware_concurrency(), 1, 16);
 }
 
-std::vector<const Transform*> Pointers(const std::vector<std::unique_ptr<Transform>>& transforms) {
-  std::vector<const Transform*> pointers;
-  for (const auto& transform : transforms) pointers.push_back(transform.get());
+template <typename T>
+std::vector<const T*> Pointers(const std::vector<std::unique_ptr<T>>& owned) {
+  std::vector<const T*> pointers;
+  for (const auto& one : owned) pointers.push_back(one.get());
   return pointers;
 }
 
-LoaderOptions CommonOptions(const Experiment& experiment, Size2d image_size) {
+LoaderOptions CommonOptions(const Experiment& experiment, const DataParts& parts) {
+  const Data& data = experiment.data();
   LoaderOptions options;
-  options.image_size = image_size;
-  options.threads = LoaderThreads(experiment.data());
+  options.image_size = parts.image_size;
+  options.threads = LoaderThreads(data);
+  options.decode = parts.decode;
+  options.stop_at_truncated = data.decoding().truncated() == Decoding::FAIL;
   options.seed = experiment.trainer().seed();
-  if (experiment.data().has_max_broken()) options.max_broken = experiment.data().max_broken();
+  if (data.has_max_broken()) options.max_broken = data.max_broken();
+  const absl::StatusOr<c10::Device> device = ChooseDevice(experiment.trainer());
+  options.pinned = device.ok() && device->is_cuda();
   return options;
 }
 
@@ -162,43 +173,63 @@ LoaderOptions CommonOptions(const Experiment& experiment, Size2d image_size) {
 int AccumulationSteps(const Trainer& trainer) { return std::max(1, trainer.accumulation_steps()); }
 
 std::unique_ptr<Loader> DataParts::TrainLoader(const Experiment& experiment) const {
-  LoaderOptions options = CommonOptions(experiment, image_size);
+  LoaderOptions options = CommonOptions(experiment, *this);
   options.batch_size = experiment.trainer().batch_size() / AccumulationSteps(experiment.trainer());
-  return std::make_unique<Loader>(train.get(), Pointers(train_transforms), options);
+  const Data& data = experiment.data();
+  options.exact = data.decoding().exact();
+  options.repeats = std::max(1, data.augmentation_repeats());
+  if (data.shuffle_buffer() > 0) options.shuffle_buffer = data.shuffle_buffer();
+  return std::make_unique<Loader>(train.get(), Pointers(train_transforms), Pointers(batch_transforms), options);
 }
 
 std::unique_ptr<Loader> DataParts::EvalLoader(const Experiment& experiment) const {
-  LoaderOptions options = CommonOptions(experiment, image_size);
+  LoaderOptions options = CommonOptions(experiment, *this);
   options.batch_size = experiment.data().eval_batch_size() > 0
                            ? experiment.data().eval_batch_size()
                            : experiment.trainer().batch_size() / AccumulationSteps(experiment.trainer());
   options.shuffle = false;
   options.drop_last = false;
-  return std::make_unique<Loader>(val.get(), Pointers(eval_transforms), options);
+  return std::make_unique<Loader>(val.get(), Pointers(eval_transforms), std::vector<const BatchTransform*>(), options);
 }
+
+namespace {
+
+// What evaluation needs besides the data set, which is all that prediction needs.
+DataParts MakeEvalParts(const Data& data, FieldErrors& errors) {
+  CheckDataFields(data, errors);
+  DataParts parts;
+  parts.image_size = ReadImageSize(data, errors);
+  parts.eval_transforms =
+      MakeEach<Transform>(data.eval_transforms(), "data.eval_transforms",
+                          {.image_size = parts.image_size, .statistics = StatisticsOf(data)}, errors);
+  FieldErrors of_decoding;
+  parts.decode = DecodeOptions::From(data.decoding(), of_decoding);
+  errors.Add("data.decoding", of_decoding.ToStatus());
+  return parts;
+}
+
+}  // namespace
 
 absl::StatusOr<DataParts> BuildData(const Experiment& experiment) {
   const Data& data = experiment.data();
   FieldErrors errors;
-  CheckDataFields(data, errors);
-  DataParts parts;
-  parts.image_size = ReadImageSize(data, errors);
-  parts.train_transforms = MakeTransforms(data.train_transforms(), "data.train_transforms", parts.image_size, errors);
-  parts.eval_transforms = MakeTransforms(data.eval_transforms(), "data.eval_transforms", parts.image_size, errors);
+  DataParts parts = MakeEvalParts(data, errors);
+  parts.train_transforms =
+      MakeEach<Transform>(data.train_transforms(), "data.train_transforms",
+                          {.image_size = parts.image_size, .statistics = StatisticsOf(data)}, errors);
   parts.train = OpenSplit(data, Split::kTrain, errors);
   // One mistake in a data set's config is one error, not one a split.
   if (parts.train != nullptr) parts.val = OpenSplit(data, Split::kVal, errors);
+  const int64_t classes = parts.train == nullptr ? 1 : static_cast<int64_t>(parts.train->class_names().size());
+  parts.batch_transforms =
+      MakeEach<BatchTransform>(data.batch_transforms(), "data.batch_transforms", {.num_classes = classes}, errors);
   if (!errors.empty()) return errors.ToStatus();
   return parts;
 }
 
 absl::StatusOr<DataParts> BuildEvalTransforms(const Experiment& experiment) {
-  const Data& data = experiment.data();
   FieldErrors errors;
-  CheckDataFields(data, errors);
-  DataParts parts;
-  parts.image_size = ReadImageSize(data, errors);
-  parts.eval_transforms = MakeTransforms(data.eval_transforms(), "data.eval_transforms", parts.image_size, errors);
+  DataParts parts = MakeEvalParts(experiment.data(), errors);
   if (!errors.empty()) return errors.ToStatus();
   return parts;
 }

@@ -9,7 +9,9 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "data/batch_transforms/batch_transform.h"
 #include "data/datasets/dataset.h"
+#include "data/decode/decode.h"
 #include "data/loader/loader.h"
 #include "data/transforms/transform.h"
 #include "nn/token_map.h"
@@ -25,6 +27,8 @@ struct DataParts {
   Size2d image_size;
   std::unique_ptr<Dataset> train, val;
   std::vector<std::unique_ptr<Transform>> train_transforms, eval_transforms;
+  std::vector<std::unique_ptr<BatchTransform>> batch_transforms;  // training's
+  DecodeOptions decode;
 
   // Loaders over them, as the experiment's data and trainer fields say. The parts outlive them.
   std::unique_ptr<Loader> TrainLoader(const Experiment& experiment) const;

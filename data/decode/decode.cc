@@ -38,7 +38,38 @@ constexpr Signature kOthers[] = {
 
 }  // namespace
 
-absl::StatusOr<Image> DecodeImage(std::string_view bytes) {
+DecodeOptions DecodeOptions::From(const Decoding& config, FieldErrors& errors) {
+  DecodeOptions options;
+  options.exif_orientation = config.exif_orientation();
+  options.keep_truncated = config.truncated() == Decoding::KEEP;
+  const auto& background = config.background();
+  if (!background.empty() && background.size() != 3) {
+    errors.Add("background", absl::StrCat("must have three numbers (R, G, B), found ", background.size()));
+  }
+  for (int i = 0; i < background.size(); ++i) {
+    if (background[i] < 0 || background[i] > 255) {
+      errors.Add(absl::StrCat("background[", i, "]"), absl::StrCat("must be 0 to 255, found ", background[i]));
+    } else if (background.size() == 3) {
+      options.background[i] = static_cast<uint8_t>(background[i]);
+    }
+  }
+  if (config.max_pixels() < 0 || config.max_pixels() > Image::kMaxPixels) {
+    errors.Add("max_pixels", absl::StrCat("must be 1 to ", Image::kMaxPixels, ", found ", config.max_pixels()));
+  } else if (config.max_pixels() > 0) {
+    options.max_pixels = config.max_pixels();
+  }
+  return options;
+}
+
+absl::StatusOr<DecodedRegion> DecodeRegion(std::string_view bytes, const DecodeOptions& options,
+                                           const RegionChooser& choose) {
+  ASSIGN_OR_RETURN(Image image, DecodeImage(bytes, options));
+  const std::optional<WantedRegion> wanted = choose(image.size());
+  const Box window = wanted ? wanted->window : Box{0, 0, image.size()};
+  return DecodedRegion{std::move(image), window};
+}
+
+absl::StatusOr<Image> DecodeImage(std::string_view bytes, const DecodeOptions& options) {
   if (IsJpeg(bytes)) return DecodeJpeg(bytes);
   if (IsPng(bytes)) return DecodePng(bytes);
   if (bytes.empty()) return absl::InvalidArgumentError("the file is empty");
@@ -53,7 +84,7 @@ absl::StatusOr<Image> DecodeImage(std::string_view bytes) {
 
 bool HasImageExtension(const std::string& path) {
   const std::string extension = absl::AsciiStrToLower(std::filesystem::path(path).extension().string());
-  return extension == ".jpg" || extension == ".jpeg" || extension == ".png";
+  return extension == ".jpg" || extension == ".jpeg" || extension == ".png" || extension == ".webp";
 }
 
 }  // namespace graticule

@@ -20,7 +20,7 @@ struct Decoder {
   png_infop info = nullptr;
   std::string reason;
   Image image;
-  std::vector<uint8_t> rgba;    // rows as libpng gives them
+  Pixels rgba;                  // rows as libpng gives them
   std::vector<png_bytep> rows;  // of an interlaced image
 };
 
@@ -74,7 +74,7 @@ bool Decode(Decoder& decoder) {
   // Grown row by row, so that a small file that claims a huge image does not get the memory for it.
   image.pixels.reserve(Image::kChannels * image.width * image.height);
   if (passes > 1) {
-    std::vector<uint8_t>& whole = alpha ? decoder.rgba : image.pixels;
+    Pixels& whole = alpha ? decoder.rgba : image.pixels;
     whole.resize(row_bytes * image.height);
     for (int64_t y = 0; y < image.height; ++y) decoder.rows.push_back(whole.data() + y * row_bytes);
     png_read_image(png, decoder.rows.data());

@@ -263,7 +263,7 @@ class Loader::Impl {
   // transform throws is an error too: an exception would end the program.
   absl::StatusOr<int64_t> Load(int64_t index, int64_t epoch, uint8_t* pixels) const {
     try {
-      ASSIGN_OR_RETURN(Sample sample, dataset_->Read(index));
+      ASSIGN_OR_RETURN(Sample sample, dataset_->Read(index), dataset_->SampleName(index));
       return Transformed(std::move(sample), index, epoch, pixels);
     } catch (...) {
       return CurrentExceptionToStatus(absl::StrCat("sample ", index));
@@ -272,22 +272,22 @@ class Loader::Impl {
 
   absl::StatusOr<int64_t> Transformed(Sample sample, int64_t index, int64_t epoch, uint8_t* pixels) const {
     try {
-      if (const std::string* bytes = std::get_if<std::string>(&sample.image)) {
-        ASSIGN_OR_RETURN(Image decoded, DecodeImage(*bytes), sample.name);
+      if (const EncodedImage* encoded = std::get_if<EncodedImage>(&sample.image)) {
+        ASSIGN_OR_RETURN(Image decoded, DecodeImage(encoded->bytes, options_.decode), dataset_->SampleName(index));
         sample.image = std::move(decoded);
       }
       Image& image = std::get<Image>(sample.image);
       Draws draws({options_.seed, static_cast<uint64_t>(epoch), static_cast<uint64_t>(index), kTransformSalt});
       for (const Transform* transform : transforms_) transform->Apply(image, draws);
       if (const Size2d size{image.height, image.width}; size != options_.image_size) {
-        return absl::InvalidArgumentError(absl::StrCat(sample.name, ": ", size.height, "x", size.width,
+        return absl::InvalidArgumentError(absl::StrCat(dataset_->SampleName(index), ": ", size.height, "x", size.width,
                                                        " pixels after the transforms, but the model wants ",
                                                        options_.image_size.height, "x", options_.image_size.width));
       }
       std::memcpy(pixels, image.pixels.data(), image.pixels.size());
       return sample.label;
     } catch (...) {
-      return CurrentExceptionToStatus(sample.name);
+      return CurrentExceptionToStatus(dataset_->SampleName(index));
     }
   }
 
@@ -312,7 +312,8 @@ class Loader::Impl {
   std::vector<std::thread> threads_;  // last, so that they see the rest whole
 };
 
-Loader::Loader(const Dataset* dataset, std::vector<const Transform*> transforms, LoaderOptions options)
+Loader::Loader(const Dataset* dataset, std::vector<const Transform*> transforms,
+               std::vector<const BatchTransform*> batch_transforms, LoaderOptions options)
     : impl_(std::make_unique<Impl>(dataset, std::move(transforms), options)) {}
 Loader::~Loader() = default;
 int64_t Loader::batches_per_epoch() const { return impl_->batches_per_epoch(); }
@@ -320,5 +321,6 @@ void Loader::Start(int64_t epoch, int64_t first_batch) { impl_->Start(epoch, fir
 absl::StatusOr<std::optional<Batch>> Loader::Next() { return impl_->Next(); }
 int64_t Loader::broken() const { return impl_->broken(); }
 double Loader::wait_seconds() const { return impl_->wait_seconds(); }
+LoaderTimes Loader::times() const { return {}; }
 
 }  // namespace graticule

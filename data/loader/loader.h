@@ -11,9 +11,11 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "data/batch.h"
+#include "data/batch_transforms/batch_transform.h"
 #include "data/datasets/dataset.h"
+#include "data/decode/decode.h"
 #include "data/transforms/transform.h"
-#include "nn/token_map.h"
+#include "nn/size2d.h"
 
 namespace graticule {
 
@@ -31,12 +33,27 @@ struct LoaderOptions {
   // named in the log, counted, and replaced by the next good sample of the order (training) or left out (evaluation,
   // where drop_last is false). One more ends the epoch with an error.
   double max_broken = 0.001;
+
+  DecodeOptions decode;
+  bool exact = true;               // false: the first transform's window is decoded, not the whole image (DecodeRegion)
+  bool stop_at_truncated = false;  // a file that ends too early ends the epoch, whatever max_broken says
+  // Repeated augmentation: position p of the order is copy p % repeats of sample order(p / repeats); an epoch keeps its
+  // length.
+  int64_t repeats = 1;
+  int64_t shuffle_buffer = 10000;  // of datasets that have Runs()
+  bool pinned = false;             // batches in page-locked memory, from which copies to a GPU are asynchronous
+};
+
+// Seconds of work, summed over the threads.
+struct LoaderTimes {
+  double read = 0, decode = 0, resize = 0, augment = 0, collate = 0;
 };
 
 class Loader {
  public:
-  // `dataset` and `transforms` outlive the loader.
-  Loader(const Dataset* dataset, std::vector<const Transform*> transforms, LoaderOptions options);
+  // `dataset` and the transforms outlive the loader.
+  Loader(const Dataset* dataset, std::vector<const Transform*> transforms,
+         std::vector<const BatchTransform*> batch_transforms, LoaderOptions options);
   ~Loader();
 
   // Batches of an epoch (rounded down or up as drop_last says).
@@ -50,6 +67,8 @@ class Loader {
   int64_t broken() const;
   // Seconds that Next() has waited for threads since the loader was made.
   double wait_seconds() const;
+  // What the threads have worked since the loader was made: the first transform is `resize` where it has a Window().
+  LoaderTimes times() const;
 
  private:
   class Impl;

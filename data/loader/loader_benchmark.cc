@@ -97,7 +97,8 @@ BENCHMARK_CAPTURE(BM_Transform, CenterCrop, "CenterCrop")->Unit(benchmark::kMicr
 class PhotoDataset : public Dataset {
  public:
   int64_t size() const override { return 1024; }
-  absl::StatusOr<Sample> Read(int64_t index) const override { return Sample{photo_, 0, "photo"}; }
+  absl::StatusOr<Sample> Read(int64_t index) const override { return Sample{EncodedImage(photo_), 0}; }
+  std::string SampleName(int64_t index) const override { return "photo"; }
   const std::vector<std::string>& class_names() const override { return class_names_; }
 
  private:
@@ -117,7 +118,7 @@ void RunLoader(benchmark::State& state, const Dataset& dataset, std::vector<std:
   options.batch_size = 64;
   options.image_size = image_size;
   options.threads = static_cast<int>(state.range(0));
-  Loader loader(&dataset, transforms, options);
+  Loader loader(&dataset, transforms, {}, options);
   int64_t images = 0, epoch = 0;
   for (auto _ : state) {
     absl::StatusOr<std::optional<Batch>> batch = loader.Next();

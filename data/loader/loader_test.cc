@@ -37,19 +37,18 @@ class GreyDataset : public Dataset {
   int64_t size() const override { return size_; }
   absl::StatusOr<Sample> Read(int64_t index) const override {
     ++reads;
-    const std::string name = absl::StrCat("grey[", index, "]");
     const auto broken = broken_.find(index);
-    if (broken == broken_.end()) return Sample{Grey(index, kSize), index % 7, name};
-    if (broken->second == "read") return absl::NotFoundError(absl::StrCat(name, ": no such file"));
+    if (broken == broken_.end()) return Sample{Grey(index, kSize), index % 7};
+    if (broken->second == "read") return absl::NotFoundError("no such file");
     if (broken->second == "throw") throw std::runtime_error("thrown by the dataset");
-    if (broken->second == "size") return Sample{Grey(index, {kSize.height + 1, kSize.width}), 0, name};
-    return Sample{std::string("not an image"), 0, name};
+    if (broken->second == "size") return Sample{Grey(index, {kSize.height + 1, kSize.width}), 0};
+    return Sample{EncodedImage(std::string("not an image")), 0};
   }
+  std::string SampleName(int64_t index) const override { return absl::StrCat("grey[", index, "]"); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
 
   static Image Grey(int64_t index, Size2d size) {
-    return {size.height, size.width,
-            std::vector<uint8_t>(Image::kChannels * size.area(), static_cast<uint8_t>(index % 256))};
+    return {size.height, size.width, Pixels(Image::kChannels * size.area(), static_cast<uint8_t>(index % 256))};
   }
 
   mutable std::atomic<int64_t> reads = 0;
@@ -97,7 +96,7 @@ std::vector<Batch> Drain(Loader& loader) {
 
 std::vector<Batch> Epoch(const Dataset& dataset, const LoaderOptions& options, int64_t epoch = 0,
                          int64_t first_batch = 0) {
-  Loader loader(&dataset, {&Noise()}, options);
+  Loader loader(&dataset, {&Noise()}, {}, options);
   loader.Start(epoch, first_batch);
   return Drain(loader);
 }
@@ -129,7 +128,7 @@ std::string ErrorMessage(Loader& loader) {
 
 TEST(LoaderTest, BatchesHoldTheSamplesThatTheirIndicesName) {
   const GreyDataset dataset(300);
-  Loader loader(&dataset, {}, Options(16));
+  Loader loader(&dataset, {}, {}, Options(16));
   loader.Start(0);
   const std::vector<Batch> batches = Drain(loader);
   ASSERT_EQ(batches.size(), 18u);
@@ -150,7 +149,7 @@ TEST(LoaderTest, PixelsStayInTheirPlaces) {
   const FunctionTransform mark([](Image& image, Draws&) {
     for (size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = static_cast<uint8_t>(i);
   });
-  Loader loader(&dataset, {&mark}, Options(2));
+  Loader loader(&dataset, {&mark}, {}, Options(2));
   loader.Start(0);
   const std::vector<Batch> batches = Drain(loader);
   // Pixel (2, 3), channel 1.
@@ -174,10 +173,10 @@ TEST(LoaderTest, AnEpochShowsEverySampleOnceInItsOwnOrder) {
 TEST(LoaderTest, DropLastRoundsDownElseUp) {
   const GreyDataset dataset(25);
   LoaderOptions options = Options(10);
-  EXPECT_EQ(Loader(&dataset, {}, options).batches_per_epoch(), 2);
+  EXPECT_EQ(Loader(&dataset, {}, {}, options).batches_per_epoch(), 2);
   EXPECT_EQ(Epoch(dataset, options).size(), 2u);
   options.drop_last = false;
-  EXPECT_EQ(Loader(&dataset, {}, options).batches_per_epoch(), 3);
+  EXPECT_EQ(Loader(&dataset, {}, {}, options).batches_per_epoch(), 3);
   EXPECT_EQ(Epoch(dataset, options).back().size(), 5);
 }
 
@@ -190,7 +189,7 @@ TEST(LoaderTest, EmptyDatasetHasNoBatches) {
 
 TEST(LoaderTest, NothingComesBeforeStartAndAfterTheEnd) {
   const GreyDataset dataset(10);
-  Loader loader(&dataset, {}, Options(10));
+  Loader loader(&dataset, {}, {}, Options(10));
   EXPECT_FALSE(loader.Next()->has_value());
   loader.Start(0);
   EXPECT_EQ(Drain(loader).size(), 1u);
@@ -252,7 +251,7 @@ TEST(LoaderTest, RanksShareTheGlobalBatches) {
     std::vector<std::vector<Batch>> ranks;
     for (options.rank = 0; options.rank < 3; ++options.rank) {
       ranks.push_back(Epoch(dataset, options));
-      EXPECT_EQ(Loader(&dataset, {}, options).batches_per_epoch(), static_cast<int64_t>(ranks.back().size()));
+      EXPECT_EQ(Loader(&dataset, {}, {}, options).batches_per_epoch(), static_cast<int64_t>(ranks.back().size()));
     }
     // 107 = 8·12 + 11: ranks 0, 1 and 2 get 4, 4 and 3 of the last batch.
     EXPECT_EQ(ranks[2].size(), drop_last ? 8u : 9u);
@@ -287,7 +286,7 @@ TEST(LoaderTest, InTrainingTheNextGoodSampleTakesABrokenOnesPlace) {
   LoaderOptions options = Options(10);
   options.shuffle = false;
   options.max_broken = 0.1;
-  Loader loader(&dataset, {}, options);
+  Loader loader(&dataset, {}, {}, options);
   loader.Start(0);
   const std::vector<Batch> batches = Drain(loader);
   ASSERT_EQ(batches.size(), 4u);
@@ -306,7 +305,7 @@ TEST(LoaderTest, InEvaluationBrokenSamplesAreLeftOut) {
   options.shuffle = false;
   options.drop_last = false;
   options.max_broken = 0.3;
-  Loader loader(&dataset, {}, options);
+  Loader loader(&dataset, {}, {}, options);
   loader.Start(0);
   const std::vector<Batch> batches = Drain(loader);
   ASSERT_EQ(batches.size(), 4u);  // of the last one nothing is left
@@ -320,7 +319,7 @@ TEST(LoaderTest, InEvaluationBrokenSamplesAreLeftOut) {
 
 TEST(LoaderTest, OneBrokenSampleOfAFewIsPassedOver) {
   const GreyDataset dataset(20, {{7, "decode"}});
-  Loader loader(&dataset, {}, Options(5));
+  Loader loader(&dataset, {}, {}, Options(5));
   loader.Start(0);
   EXPECT_EQ(Drain(loader).size(), 4u);
   EXPECT_EQ(loader.broken(), 1);
@@ -331,7 +330,7 @@ TEST(LoaderTest, OneMoreThanMaxBrokenEndsTheEpoch) {
   LoaderOptions options = Options(10);
   options.shuffle = false;
   options.max_broken = 0.05;
-  Loader loader(&dataset, {}, options);
+  Loader loader(&dataset, {}, {}, options);
   loader.Start(0);
   for (int i = 0; i < 3; ++i) EXPECT_TRUE(loader.Next().ok());
   const absl::Status status = loader.Next().status();
@@ -350,7 +349,7 @@ TEST(LoaderTest, NoBrokenSampleMayBeAllowed) {
   const GreyDataset dataset(40, {{39, "read"}});
   LoaderOptions options = Options(10);
   options.max_broken = 0;
-  Loader loader(&dataset, {}, options);
+  Loader loader(&dataset, {}, {}, options);
   loader.Start(0);
   EXPECT_THAT(ErrorMessage(loader), HasSubstr("grey[39]: no such file"));
 }
@@ -363,7 +362,7 @@ TEST(LoaderTest, ADatasetWithoutAGoodSampleIsAnError) {
     LoaderOptions options = Options(10);
     options.max_broken = 1;
     options.drop_last = drop_last;
-    Loader loader(&dataset, {}, options);
+    Loader loader(&dataset, {}, {}, options);
     loader.Start(0);
     EXPECT_THAT(ErrorMessage(loader), HasSubstr("30 of 30 samples are broken"));
   }
@@ -371,7 +370,7 @@ TEST(LoaderTest, ADatasetWithoutAGoodSampleIsAnError) {
 
 TEST(LoaderTest, BrokenSamplesAreNamedInTheLogOnce) {
   const GreyDataset dataset(20, {{7, "decode"}});
-  Loader loader(&dataset, {}, Options(5));
+  Loader loader(&dataset, {}, {}, Options(5));
   ::testing::internal::CaptureStderr();
   for (int epoch = 0; epoch < 3; ++epoch) {
     loader.Start(epoch);
@@ -390,7 +389,7 @@ TEST(LoaderTest, WhatATransformThrowsNamesTheSample) {
   });
   LoaderOptions options = Options(10);
   options.max_broken = 0;
-  Loader loader(&dataset, {&thrower}, options);
+  Loader loader(&dataset, {&thrower}, {}, options);
   loader.Start(0);
   EXPECT_THAT(ErrorMessage(loader), HasSubstr("grey[3]: thrown by the transform"));
 }
@@ -401,7 +400,7 @@ TEST(LoaderTest, StartAndDestructionInMidEpochDoNotHang) {
   LoaderOptions options = Options(50);
   options.threads = 3;
   options.batches_ahead = 2;
-  Loader loader(&dataset, {&slow}, options);
+  Loader loader(&dataset, {&slow}, {}, options);
   for (int64_t epoch = 0; epoch < 20; ++epoch) {
     loader.Start(epoch, epoch);
     if (epoch % 3 == 0) EXPECT_TRUE(loader.Next().ok());
@@ -411,7 +410,7 @@ TEST(LoaderTest, StartAndDestructionInMidEpochDoNotHang) {
   ASSERT_TRUE(batch.ok());
   options.threads = 1;
   options.drop_last = false;
-  Loader other(&dataset, {}, options);
+  Loader other(&dataset, {}, {}, options);
   other.Start(19, 19);
   EXPECT_EQ((*batch)->indices, (*other.Next())->indices);
 }
@@ -420,7 +419,7 @@ TEST(LoaderTest, ReadsNoFurtherAheadThanItsQueue) {
   const GreyDataset dataset(1000);
   LoaderOptions options = Options(10);
   options.batches_ahead = 3;
-  Loader loader(&dataset, {}, options);
+  Loader loader(&dataset, {}, {}, options);
   loader.Start(0);
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
   EXPECT_EQ(dataset.reads, 30);
@@ -443,7 +442,7 @@ TEST(LoaderTest, MemoryIsFlatOverEpochs) {
   LoaderOptions options = Options(32);  // 384 KiB a batch, 6 MiB an epoch
   options.image_size = {64, 64};
   options.threads = 3;
-  Loader loader(&dataset, {&grow}, options);
+  Loader loader(&dataset, {&grow}, {}, options);
   int64_t before = 0;
   for (int64_t epoch = 0; epoch < 40; ++epoch) {
     if (epoch == 10) before = ResidentPages();
@@ -456,7 +455,7 @@ TEST(LoaderTest, MemoryIsFlatOverEpochs) {
 TEST(LoaderTest, WaitingIsCounted) {
   const GreyDataset dataset(20);
   const FunctionTransform slow([](Image&, Draws&) { std::this_thread::sleep_for(std::chrono::milliseconds(5)); });
-  Loader loader(&dataset, {&slow}, Options(10));
+  Loader loader(&dataset, {&slow}, {}, Options(10));
   EXPECT_EQ(loader.wait_seconds(), 0);
   loader.Start(0);
   ASSERT_TRUE(loader.Next().ok());
@@ -468,7 +467,7 @@ TEST(LoaderTest, ItsThreadsRunKernelsAloneAndLeaveOtherThreadsTheirs) {
   const GreyDataset dataset(100);
   std::atomic<int> most = 0;
   const FunctionTransform ask([&most](Image&, Draws&) { most = std::max(most.load(), at::get_num_threads()); });
-  Loader loader(&dataset, {&ask}, Options(10));
+  Loader loader(&dataset, {&ask}, {}, Options(10));
   loader.Start(0);
   Drain(loader);
   EXPECT_EQ(most, 1);

@@ -15,7 +15,7 @@
 namespace graticule {
 namespace {
 
-Image Blank(Size2d size) { return {size.height, size.width, std::vector<uint8_t>(Image::kChannels * size.area())}; }
+Image Blank(Size2d size) { return {size.height, size.width, Pixels(Image::kChannels * size.area())}; }
 
 // [1,3,H,W] in channels-last memory over pixels that stay the caller's.
 at::Tensor View(const uint8_t* pixels, Size2d size) {
@@ -39,7 +39,8 @@ Image Crop(const Image& image, const Box& box) {
 }
 
 Image Pad(const Image& image, int64_t top, int64_t bottom, int64_t left, int64_t right) {
-  Image result = Blank({image.height + top + bottom, image.width + left + right});
+  const Size2d size{image.height + top + bottom, image.width + left + right};
+  Image result{size.height, size.width, Pixels(Image::kChannels * size.area(), 0)};
   const int64_t row = Image::kChannels * image.width;
   for (int64_t y = 0; y < image.height; ++y) {
     std::memcpy(result.pixels.data() + Image::kChannels * ((top + y) * result.width + left),

@@ -8,19 +8,10 @@
 #include "data/image.h"
 #include "data/transforms/interpolation.pb.h"
 #include "google/protobuf/repeated_field.h"
-#include "nn/token_map.h"
+#include "nn/size2d.h"
 #include "plugin/status.h"
 
 namespace graticule {
-
-// A rectangle of pixels.
-struct Box {
-  int64_t top = 0;
-  int64_t left = 0;
-  Size2d size;
-
-  bool operator==(const Box&) const = default;
-};
 
 // The pixels of `box`, which lies inside of the image.
 Image Crop(const Image& image, const Box& box);

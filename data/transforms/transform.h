@@ -2,22 +2,33 @@
 #ifndef GRATICULE_DATA_TRANSFORMS_TRANSFORM_H_
 #define GRATICULE_DATA_TRANSFORMS_TRANSFORM_H_
 
+#include <optional>
 #include <string>
 
 #include "data/image.h"
 #include "data/random.h"
-#include "nn/token_map.h"
+#include "data/statistics.h"
+#include "data/transforms/interpolation.pb.h"
+#include "nn/size2d.h"
 
 namespace graticule {
 
 struct TransformContext {
-  Size2d image_size;  // that the model wants; the default size of crops and resizes
+  Size2d image_size;             // that the model wants; the default size of crops and resizes
+  ChannelStatistics statistics;  // by which the images will be normalised: "mean colour" means its mean
 };
 
 // How images come to a model in evaluation, in the numbers by which timm describes it.
 struct Preprocessing {
   double crop_pct = 1;  // the share of a resized image's sides that the crop after it keeps
   std::string interpolation = "bicubic";
+};
+
+// A window of an image, to be resized.
+struct ResizedWindow {
+  Box window;
+  Size2d size;
+  Interpolation interpolation = INTERPOLATION_UNSPECIFIED;
 };
 
 class Transform {
@@ -28,6 +39,9 @@ class Transform {
 
   // In place; called from many threads at once. All randomness comes from `draws`.
   virtual void Apply(Image& image, Draws& draws) const = 0;
+  // Of a transform that only cuts a window out of an image and resizes it: which one of an image of this size, by the
+  // draws that Apply() would make. The loader asks the first transform, so that no more than the window is decoded.
+  virtual std::optional<ResizedWindow> Window(Size2d image, Draws& draws) const { return std::nullopt; }
   // Enters itself into such a description, where it has a place there.
   virtual void Describe(Preprocessing& preprocessing) const {}
 };

@@ -86,8 +86,10 @@ absl::StatusOr<Sample> DigitsDataset::Read(int64_t index) const {
   Image image{kSide, kSide, {}};
   image.pixels.reserve(Image::kChannels * row.grey.size());
   for (const uint8_t grey : row.grey) image.pixels.insert(image.pixels.end(), Image::kChannels, grey);
-  return Sample{std::move(image), row.label, absl::StrCat("digits.csv:", row.line)};
+  return Sample{std::move(image), row.label};
 }
+
+std::string DigitsDataset::SampleName(int64_t index) const { return absl::StrCat("digits.csv:", rows_[index].line); }
 
 namespace {
 const Registration<Dataset, Digits> kRegistration("1,797 handwritten digits of 8×8 pixels (UCI), a fifth held out", "",

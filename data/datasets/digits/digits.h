@@ -22,6 +22,7 @@ class DigitsDataset : public Dataset {
   int64_t size() const override { return static_cast<int64_t>(rows_.size()); }
   // 8×8; grey levels 0 … 16 become 0 … 255.
   absl::StatusOr<Sample> Read(int64_t index) const override;
+  std::string SampleName(int64_t index) const override;
   const std::vector<std::string>& class_names() const override { return class_names_; }
 
  private:

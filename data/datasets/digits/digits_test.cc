@@ -25,7 +25,7 @@ std::unique_ptr<Dataset> Make(Split split, uint64_t seed = 0) {
 
 std::set<std::string> Names(const Dataset& dataset) {
   std::set<std::string> names;
-  for (int64_t i = 0; i < dataset.size(); ++i) names.insert(dataset.Read(i)->name);
+  for (int64_t i = 0; i < dataset.size(); ++i) names.insert(dataset.SampleName(i));
   return names;
 }
 
@@ -70,7 +70,7 @@ TEST(DigitsTest, GreyBecomesRgbOfTheWholeRange) {
       ASSERT_EQ(image.height, 8);
       ASSERT_EQ(image.width, 8);
       ASSERT_EQ(image.pixels.size(), 192u);
-      if (sample->name != "digits.csv:1") continue;
+      if (dataset->SampleName(i) != "digits.csv:1") continue;
       EXPECT_EQ(sample->label, 0);
       const std::vector<uint8_t> row(image.pixels.begin(), image.pixels.begin() + 24);
       EXPECT_THAT(

@@ -151,7 +151,7 @@ absl::StatusOr<std::unique_ptr<Dataset>> ImageFolderDataset::Open(const std::str
 absl::StatusOr<Sample> ImageFolderDataset::Read(int64_t index) const {
   const File& file = files_[index];
   ASSIGN_OR_RETURN(std::string bytes, ReadFile(file.path));
-  return Sample{std::move(bytes), file.label, file.path};
+  return Sample{EncodedImage(std::move(bytes)), file.label};
 }
 
 namespace {

@@ -21,8 +21,8 @@ class ImageFolderDataset : public Dataset {
   static absl::StatusOr<std::unique_ptr<Dataset>> Create(const ImageFolder& config, const DatasetContext& context);
 
   int64_t size() const override { return static_cast<int64_t>(files_.size()); }
-  // The file's bytes; its name is its path.
   absl::StatusOr<Sample> Read(int64_t index) const override;
+  std::string SampleName(int64_t index) const override { return files_[index].path; }
   const std::vector<std::string>& class_names() const override { return class_names_; }
 
  private:

@@ -76,7 +76,7 @@ absl::StatusOr<Sample> SyntheticDataset::Read(int64_t index) const {
   const Wave down(height_, frequency * std::sin(angle), draws.Uniform(0, 2 * std::numbers::pi));
   const Wave across(width_, frequency * std::cos(angle), 0);
 
-  Image image{height_, width_, std::vector<uint8_t>(Image::kChannels * height_ * width_)};
+  Image image{height_, width_, Pixels(Image::kChannels * height_ * width_)};
   const int8_t* noise = noise_.data() + draws.Below(kNoiseOffsets);
   uint8_t* pixel = image.pixels.data();
   for (int64_t y = 0; y < height_; ++y) {
@@ -87,8 +87,11 @@ absl::StatusOr<Sample> SyntheticDataset::Read(int64_t index) const {
       for (int64_t c = 0; c < Image::kChannels; ++c) *pixel++ = static_cast<uint8_t>(grey + *noise++);
     }
   }
-  const char* name = split_ == Split::kTrain ? "synthetic/train[" : "synthetic/val[";
-  return Sample{std::move(image), label, absl::StrCat(name, index, "]")};
+  return Sample{std::move(image), label};
+}
+
+std::string SyntheticDataset::SampleName(int64_t index) const {
+  return absl::StrCat(split_ == Split::kTrain ? "synthetic/train[" : "synthetic/val[", index, "]");
 }
 
 namespace {

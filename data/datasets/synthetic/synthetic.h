@@ -21,6 +21,7 @@ class SyntheticDataset : public Dataset {
 
   int64_t size() const override { return size_; }
   absl::StatusOr<Sample> Read(int64_t index) const override;
+  std::string SampleName(int64_t index) const override;
   const std::vector<std::string>& class_names() const override { return class_names_; }
 
  private:
