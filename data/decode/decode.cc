@@ -63,6 +63,7 @@ DecodeOptions DecodeOptions::From(const Decoding& config, FieldErrors& errors) {
 
 absl::StatusOr<DecodedRegion> DecodeRegion(std::string_view bytes, const DecodeOptions& options,
                                            const RegionChooser& choose) {
+  if (IsJpeg(bytes)) return DecodeJpeg(bytes, options, choose);
   ASSIGN_OR_RETURN(Image image, DecodeImage(bytes, options));
   const std::optional<WantedRegion> wanted = choose(image.size());
   const Box window = wanted ? wanted->window : Box{0, 0, image.size()};
@@ -70,7 +71,10 @@ absl::StatusOr<DecodedRegion> DecodeRegion(std::string_view bytes, const DecodeO
 }
 
 absl::StatusOr<Image> DecodeImage(std::string_view bytes, const DecodeOptions& options) {
-  if (IsJpeg(bytes)) return DecodeJpeg(bytes);
+  if (IsJpeg(bytes)) {
+    ASSIGN_OR_RETURN(DecodedRegion whole, DecodeJpeg(bytes, options, nullptr));
+    return std::move(whole.image);
+  }
   if (IsPng(bytes)) return DecodePng(bytes);
   if (bytes.empty()) return absl::InvalidArgumentError("the file is empty");
   for (const Signature& other : kOthers) {

@@ -3,6 +3,7 @@
 #include <csetjmp>
 #include <cstdio>
 // clang-format off: needs the lines before it
+#include <jerror.h>
 #include <jpeglib.h>
 // clang-format on
 
@@ -26,7 +27,9 @@ struct Decoder {
   jpeg_progress_mgr progress;
   std::jmp_buf failed;
   char reason[JMSG_LENGTH_MAX];
+  const DecodeOptions* options;
   bool in_data;  // past the header
+  bool ended;    // the file, before the image
   Image image;
   std::vector<uint8_t> cmyk;  // one row
 };
@@ -38,7 +41,11 @@ struct Decoder {
 }
 
 void OnMessage(j_common_ptr jpeg, int level) {
-  if (level < 0 && static_cast<Decoder*>(jpeg->client_data)->in_data) Fail(jpeg);
+  if (level >= 0) return;
+  Decoder* decoder = static_cast<Decoder*>(jpeg->client_data);
+  if (jpeg->err->msg_code == JWRN_JPEG_EOF) decoder->ended = true;
+  // What libjpeg makes up after the end it also complains about.
+  if (decoder->in_data && !(decoder->ended && decoder->options->keep_truncated)) Fail(jpeg);
 }
 
 void OnProgress(j_common_ptr jpeg) {
@@ -68,9 +75,9 @@ bool Decode(std::string_view bytes, Decoder& decoder) {
   jpeg_mem_src(&jpeg, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   jpeg_read_header(&jpeg, TRUE);
 
-  if (int64_t{jpeg.image_width} * jpeg.image_height > Image::kMaxPixels) {
-    std::snprintf(decoder.reason, sizeof(decoder.reason), "%ux%u is more than 2^28 pixels", jpeg.image_height,
-                  jpeg.image_width);
+  if (int64_t{jpeg.image_width} * jpeg.image_height > decoder.options->max_pixels) {
+    std::snprintf(decoder.reason, sizeof(decoder.reason), "%ux%u is more than %lld pixels", jpeg.image_height,
+                  jpeg.image_width, static_cast<long long>(decoder.options->max_pixels));
     return false;
   }
   const bool cmyk = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
@@ -102,16 +109,22 @@ bool Decode(std::string_view bytes, Decoder& decoder) {
 
 bool IsJpeg(std::string_view bytes) { return bytes.substr(0, 3) == "\xff\xd8\xff"; }
 
-absl::StatusOr<Image> DecodeJpeg(std::string_view bytes) {
+absl::StatusOr<DecodedRegion> DecodeJpeg(std::string_view bytes, const DecodeOptions& options,
+                                         const RegionChooser& choose) {
   Decoder decoder{};
+  decoder.options = &options;
   decoder.jpeg.client_data = &decoder;
   decoder.jpeg.err = jpeg_std_error(&decoder.errors);
   decoder.errors.error_exit = Fail;
   decoder.errors.emit_message = OnMessage;
   decoder.progress.progress_monitor = OnProgress;
-  const bool decoded = Decode(bytes, decoder);
-  if (!decoded) return absl::DataLossError(absl::StrCat("broken JPEG: ", decoder.reason));
-  return std::move(decoder.image);
+  if (!Decode(bytes, decoder)) {
+    const std::string message = absl::StrCat("broken JPEG: ", decoder.reason);
+    return decoder.ended ? absl::OutOfRangeError(message) : absl::DataLossError(message);
+  }
+  const std::optional<WantedRegion> wanted = choose ? choose(decoder.image.size()) : std::nullopt;
+  const Box window = wanted ? wanted->window : Box{0, 0, decoder.image.size()};
+  return DecodedRegion{std::move(decoder.image), window};
 }
 
 }  // namespace graticule
