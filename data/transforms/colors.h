@@ -19,9 +19,11 @@ void AdjustSharpness(Image& image, double factor);
 // ImageOps.grayscale, in all three channels: (19595 R + 38470 G + 7471 B + 2^15) >> 16.
 void ToGrey(Image& image);
 // ImageOps.invert, solarize (values from `threshold` are inverted), posterize (keeps the upper `bits`, 0 to 8),
-// autocontrast and equalize, each channel for itself.
+// autocontrast and equalize, each channel for itself. SolarizeAdd is EfficientNet's: values below `threshold` (0 to
+// 256) grow by `addition` (0 to 255), to 255 at most.
 void Invert(Image& image);
 void Solarize(Image& image, int threshold);
+void SolarizeAdd(Image& image, int addition, int threshold);
 void Posterize(Image& image, int bits);
 void AutoContrast(Image& image);
 void Equalize(Image& image);
