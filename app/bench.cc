@@ -1,12 +1,10 @@
 #include <algorithm>
-#include <chrono>
 #include <functional>
 #include <iostream>
 #include <memory>
 #include <numeric>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "ATen/Parallel.h"
@@ -16,11 +14,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "app/bench_data.h"
 #include "app/command.h"
 #include "app/model_summary.h"
+#include "app/stopwatch.h"
 #include "c10/core/CachingDeviceAllocator.h"
 #include "c10/core/GradMode.h"
-#include "c10/core/impl/VirtualGuardImpl.h"
 #include "nlohmann/json.hpp"
 #include "plugin/status.h"
 #include "trainer/device.h"
@@ -42,6 +41,7 @@ struct Arguments {
   std::string precision;
   int threads = 0;
   bool model_only = false;
+  bool data_only = false;
   bool interactive = false;
   bool json = false;
 };
@@ -49,21 +49,6 @@ struct Arguments {
 constexpr int kWarmUpSteps = 2;
 // A default batch that any machine can hold.
 constexpr int kGreatestDefaultBatch = 32;
-
-// Seconds between looks at the clock, each after the device has done what it was given.
-class Stopwatch {
- public:
-  explicit Stopwatch(c10::Device device) : device_(device) { Lap(); }
-  double Lap() {
-    if (!device_.is_cpu()) c10::impl::VirtualGuardImpl(device_.type()).synchronizeDevice(device_.index());
-    const auto now = std::chrono::steady_clock::now();
-    return std::chrono::duration<double>(now - std::exchange(last_, now)).count();
-  }
-
- private:
-  c10::Device device_;
-  std::chrono::steady_clock::time_point last_ = std::chrono::steady_clock::now();
-};
 
 double Sum(const std::vector<double>& values) { return std::accumulate(values.begin(), values.end(), 0.0); }
 
@@ -354,8 +339,15 @@ void AddBench(CLI::App& app, Action& action) {
       ->check(kPositive);
   command->add_option("--precision", arguments->precision, "fp32 or bf16 [the spec's]")
       ->check(CLI::IsMember({"fp32", "bf16"}));
-  command->add_option("--threads", arguments->threads, "Threads of the CPU's kernels [the spec's]")->check(kPositive);
-  command->add_flag("--model-only", arguments->model_only, "Leave the data set alone");
+  command
+      ->add_option("--threads", arguments->threads,
+                   "Threads of the CPU's kernels, or with --data the loader's [the spec's]")
+      ->check(kPositive);
+  CLI::Option* model_only = command->add_flag("--model-only", arguments->model_only, "Leave the data set alone");
+  command
+      ->add_flag("--data", arguments->data_only,
+                 "Measure the data loader alone, with 1, 2, 4, … threads or with --threads")
+      ->excludes(model_only);
   command->add_option("--rounds", arguments->rounds, "Measure so many times, with a report each [1]")->check(kPositive);
   command->add_flag("--interactive", arguments->interactive,
                     "Wait for a line on standard input before each round, so that two programs can take turns");
@@ -370,6 +362,14 @@ void AddBench(CLI::App& app, Action& action) {
                                                        : std::clamp(part, 1, kGreatestDefaultBatch));
       if (!arguments->precision.empty()) {
         trainer.set_precision(arguments->precision == "bf16" ? Trainer::BF16 : Trainer::FP32);
+      }
+      if (arguments->data_only) {
+        return BenchData(spec.experiment(), {.spec = arguments->spec.path,
+                                             .steps = arguments->steps,
+                                             .threads = arguments->threads,
+                                             .rounds = arguments->rounds,
+                                             .interactive = arguments->interactive,
+                                             .json = arguments->json});
       }
       if (arguments->threads > 0) trainer.set_threads(arguments->threads);
       return Bench(spec.experiment(), *arguments).Run();

@@ -10,6 +10,7 @@
 
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "plugin/status.h"
 #include "trainer/checkpoint/checkpoint.h"
@@ -92,6 +93,18 @@ std::vector<std::string> ClassNames(const Experiment& experiment, const Safetens
   }
   const auto data = BuildData(experiment);
   return data.ok() ? data->train->class_names() : std::vector<std::string>();
+}
+
+std::string CsvField(const std::string& text) {
+  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
+  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
+}
+
+absl::Status CheckFolderOf(const std::string& path) {
+  const std::filesystem::path folder = std::filesystem::path(path).parent_path();
+  std::error_code error;
+  if (folder.empty() || std::filesystem::is_directory(folder, error)) return absl::OkStatus();
+  return UsageError(absl::StrCat("cannot write ", path, ": there is no folder ", folder.string()));
 }
 
 }  // namespace graticule

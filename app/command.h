@@ -70,6 +70,12 @@ struct CheckpointArguments {
 // where there is one.
 std::vector<std::string> ClassNames(const Experiment& experiment, const Safetensors& weights);
 
+// A CSV field, quoted where it must be (RFC 4180).
+std::string CsvField(const std::string& text);
+
+// A UsageError where the folder that shall hold `path` does not exist: before any work is done for it.
+absl::Status CheckFolderOf(const std::string& path);
+
 }  // namespace graticule
 
 #endif  // GRATICULE_APP_COMMAND_H_

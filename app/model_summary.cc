@@ -216,6 +216,7 @@ absl::StatusOr<ModelSummary> SummariseModel(const Experiment& experiment, int de
     summary.class_names = data->train->class_names();
     ASSIGN_OR_RETURN(task, BuildOnMeta(experiment, summary.class_names));
   }
+  summary.grid = task->grid();
   for (const NamedParameter& parameter : task->ModelParameters()) {
     summary.parameters += parameter.tensor.numel();
   }

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,6 +21,7 @@ struct ModelSummary {
   int64_t parameters = 0;                               // of the model; objectives aside
   std::map<std::string, int64_t> objective_parameters;  // by the objective's name
   MacCount macs;                                        // of predicting one image
+  std::optional<Size2d> grid;                           // h×w of the patch tokens, where there are some
   std::vector<std::string> class_names;                 // empty where the spec's task gives their number
   std::string table;                                    // of the modules
 };

@@ -15,7 +15,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_replace.h"
 #include "app/command.h"
 #include "c10/core/GradMode.h"
 #include "data/decode/decode.h"
@@ -74,12 +73,6 @@ absl::StatusOr<std::vector<std::string>> ListImages(const std::vector<std::strin
   }
   if (files.empty()) return absl::NotFoundError("no images in the folders given");
   return files;
-}
-
-// A CSV field, quoted where it must be (RFC 4180).
-std::string CsvField(const std::string& text) {
-  if (text.find_first_of(",\"\r\n") == std::string::npos) return text;
-  return absl::StrCat("\"", absl::StrReplaceAll(text, {{"\"", "\"\""}}), "\"");
 }
 
 absl::StatusOr<at::Tensor> ReadImage(const std::string& path, const DataParts& data, const Normalizer& normalize) {

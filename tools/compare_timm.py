@@ -20,18 +20,16 @@ import json
 import os
 import pathlib
 import re
-import statistics
-import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
+import peer
+
 REQUIREMENTS = ["torch==2.11.0", "timm==1.0.22"]
 WARM_UP_STEPS = 3
 
 
 def parse_arguments():
-    cache = pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--model", default="deit_tiny_patch16_224", help="timm's name, and configs/models/NAME.textproto [%(default)s]")
@@ -40,29 +38,10 @@ def parse_arguments():
     add("--rounds", type=int, default=7, help="pairs of measurements [%(default)s]")
     add("--steps", type=int, default=8, help="training steps of one measurement [%(default)s]")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), help="threads of the kernels [%(default)s]")
-    add("--program", default=ROOT / "graticule", help="the program that is measured [%(default)s]")
-    add("--venv", type=pathlib.Path, default=cache / "graticule" / "venv-timm", help="[%(default)s]")
+    add("--program", default=peer.ROOT / "graticule", help="the program that is measured [%(default)s]")
+    add("--venv", type=pathlib.Path, default=peer.cache_folder() / "venv-timm", help="[%(default)s]")
     add("--timm-worker", metavar="PRECISION", help=argparse.SUPPRESS)
     return parser.parse_args()
-
-
-def enter(venv):
-    """Goes on in the virtual environment, which is made where there is none."""
-    if pathlib.Path(sys.prefix).resolve() == venv.resolve():
-        return
-    python = venv / "bin" / "python"
-    if not python.exists():
-        packages = ROOT / "third_party" / "debian_packages_dev.txt"
-        subprocess.run([ROOT / "tools" / "require_packages", packages], check=True)
-        print(f"Installing {' and '.join(REQUIREMENTS)} into {venv} (3 GB, once)…", file=sys.stderr)
-        subprocess.run([sys.executable, "-m", "venv", venv], check=True)
-        # The interpreter stands for a complete environment: without it an interrupted installation starts again.
-        try:
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], stdout=sys.stderr, check=True)
-        except BaseException:
-            python.unlink()
-            raise
-    os.execv(python, [python, *sys.argv])
 
 
 def timm_worker(arguments):
@@ -95,38 +74,13 @@ def timm_worker(arguments):
         print(json.dumps({"train": {"images_per_second": rate}}), flush=True)
 
 
-class Side:
-    """A process that measures when it is asked to."""
-
-    def __init__(self, name, command):
-        self.name = name
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-    def measure(self):
-        """Images per second of a few training steps."""
-        answer = ""
-        try:
-            print(file=self.process.stdin, flush=True)
-            answer = self.process.stdout.readline()
-        except BrokenPipeError:
-            pass
-        if not answer:
-            sys.exit(f"compare_timm: {self.name} ended before it had measured; what stands above says why")
-        return json.loads(answer)["train"]["images_per_second"]
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.stdout.close()
-        self.process.wait()
-
-
 def read_with_bases(spec):
     text = spec.read_text()
     return text + "".join(read_with_bases(spec.parent / base) for base in re.findall(r'base: "(.+?)"', text))
 
 
 def sides(arguments, precision):
-    spec = ROOT / "configs" / "models" / f"{arguments.model}.textproto"
+    spec = peer.ROOT / "configs" / "models" / f"{arguments.model}.textproto"
     dropouts = set(re.findall(r"\w+_dropout(?=:)", read_with_bases(spec)))
     graticule = [
         *(arguments.program, "bench", spec),
@@ -138,12 +92,16 @@ def sides(arguments, precision):
         f"--precision={precision}",
     ]
     timm = [sys.executable, *sys.argv, f"--timm-worker={precision}"]
-    return Side("timm", timm), Side("Graticule", graticule)
+
+    def rate(report):
+        return report["train"]["images_per_second"]
+
+    return peer.Side("timm", timm, rate), peer.Side("graticule", graticule, rate)
 
 
 def main():
     arguments = parse_arguments()
-    enter(arguments.venv)
+    peer.enter(arguments.venv, REQUIREMENTS, "3 GB")
     if arguments.timm_worker:
         timm_worker(arguments)
         return
@@ -154,20 +112,7 @@ def main():
     )
     for precision in arguments.precision:
         timm, graticule = sides(arguments, precision)
-        # Not counted: it waits for both to be ready, and Graticule may have to be built first.
-        graticule.measure()
-        timm.measure()
-        print(f"\n{precision}   timm    graticule   ratio   (images per second)")
-        pairs = []
-        for _ in range(arguments.rounds):
-            pairs.append((timm.measure(), graticule.measure()))
-            theirs, ours = pairs[-1]
-            print(f"     {theirs:7.2f}   {ours:7.2f}    {ours / theirs:6.3f}", flush=True)
-        timm.close()
-        graticule.close()
-        medians = [statistics.median(side) for side in zip(*pairs)]
-        ratio = statistics.median(ours / theirs for theirs, ours in pairs)
-        print(f"{precision} median: timm {medians[0]:.2f}, graticule {medians[1]:.2f}; ratio of pairs {ratio:.3f}")
+        peer.compare(precision, timm, graticule, arguments.rounds)
 
 
 if __name__ == "__main__":

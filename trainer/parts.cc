@@ -142,11 +142,6 @@ TaskContext MakeTaskContext(const Experiment& experiment, Size2d image_size,
   return context;
 }
 
-int LoaderThreads(const Data& data) {
-  if (data.threads() > 0) return data.threads();
-  return std::clamp<int>(std::thread::hardware_concurrency(), 1, 16);
-}
-
 template <typename T>
 std::vector<const T*> Pointers(const std::vector<std::unique_ptr<T>>& owned) {
   std::vector<const T*> pointers;
@@ -171,6 +166,11 @@ LoaderOptions CommonOptions(const Experiment& experiment, const DataParts& parts
 }  // namespace
 
 int AccumulationSteps(const Trainer& trainer) { return std::max(1, trainer.accumulation_steps()); }
+
+int LoaderThreads(const Data& data) {
+  if (data.threads() > 0) return data.threads();
+  return std::clamp<int>(std::thread::hardware_concurrency(), 1, 16);
+}
 
 std::unique_ptr<Loader> DataParts::TrainLoader(const Experiment& experiment) const {
   LoaderOptions options = CommonOptions(experiment, *this);

@@ -22,6 +22,9 @@
 
 namespace graticule {
 
+// Of the loader: the field, or one a core and at most 16 where it is absent.
+int LoaderThreads(const Data& data);
+
 // The data side of an experiment.
 struct DataParts {
   Size2d image_size;
