@@ -25,7 +25,8 @@ TEST(LinkTest, TheProgramHasThePluginsOfTheTree) {
   EXPECT_THAT(Names("objective"), IsSupersetOf({"graticule.AbsolutePositionalLabel", "graticule.Drloc",
                                                 "graticule.Jigsaw", "graticule.RelativePositionalLabel"}));
   EXPECT_THAT(Names("task"), IsSupersetOf({"graticule.Classification"}));
-  EXPECT_THAT(Names("dataset"), IsSupersetOf({"graticule.Digits", "graticule.ImageFolder", "graticule.Synthetic"}));
+  EXPECT_THAT(Names("dataset"),
+              IsSupersetOf({"graticule.Cifar", "graticule.Digits", "graticule.ImageFolder", "graticule.Synthetic"}));
   EXPECT_THAT(Names("transform"),
               IsSupersetOf({"graticule.CenterCrop", "graticule.RandomCrop", "graticule.RandomHorizontalFlip",
                             "graticule.RandomResizedCrop", "graticule.Resize"}));

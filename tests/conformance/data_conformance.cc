@@ -1,6 +1,7 @@
 #include <png.h>
 
 #include <filesystem>
+#include <fstream>
 #include <memory>
 #include <thread>
 #include <variant>
@@ -13,9 +14,21 @@
 namespace graticule {
 namespace {
 
+// CIFAR-10's files, an image in each.
+void MakeCifar() {
+  std::filesystem::create_directories("cifar");
+  char label = 0;
+  for (const char* file : {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin", "data_batch_4.bin",
+                           "data_batch_5.bin", "test_batch.bin"}) {
+    std::ofstream(std::string("cifar/") + file) << label++ << std::string(3 * 32 * 32, 'x');
+  }
+  std::ofstream("cifar/batches.meta.txt") << "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n";
+}
+
 // Examples of data sets that live on disk say `path: "images"`: a folder of two classes stands there.
 void MakeImages() {
   std::filesystem::current_path(testing::TempDir());
+  MakeCifar();
   for (const char* split : {"train", "val"}) {
     for (const char* name : {"circle", "square"}) {
       const std::string folder = std::string("images/") + split + "/" + name;
