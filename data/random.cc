@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cmath>
+#include <numbers>
 
 #include "plugin/logging.h"
 
@@ -20,6 +22,23 @@ uint64_t Mix(uint64_t x) {
   return x ^ (x >> 31);
 }
 
+// The logarithm of a Gamma(alpha) variable, which of a small alpha is often less than any double: Marsaglia and Tsang
+// 2000, below 1 by Gamma(alpha) = Gamma(alpha + 1) U^(1 / alpha).
+double LogOfGamma(double alpha, Draws& draws) {
+  double boost = 0;
+  if (alpha < 1) {
+    boost = std::log(1 - draws.Uniform()) / alpha;
+    alpha += 1;
+  }
+  const double d = alpha - 1.0 / 3;
+  while (true) {
+    const double x = draws.Normal();
+    const double v = std::pow(1 + x / std::sqrt(9 * d), 3);
+    const double u = 1 - draws.Uniform();
+    if (v > 0 && std::log(u) < x * x / 2 + d * (1 - v + std::log(v))) return std::log(d * v) + boost;
+  }
+}
+
 }  // namespace
 
 uint64_t HashKey(std::initializer_list<uint64_t> key) {
@@ -36,6 +55,19 @@ int64_t Draws::Below(int64_t n) {
   CHECK_GT(n, 0);
   // The high word of a 64×64 bit product; its bias is below n / 2^64.
   return static_cast<int64_t>((static_cast<unsigned __int128>((*this)()) * static_cast<uint64_t>(n)) >> 64);
+}
+
+double Draws::Normal() {
+  // Box and Muller 1958.
+  const double radius = std::sqrt(-2 * std::log(1 - Uniform()));
+  return radius * std::cos(2 * std::numbers::pi * Uniform());
+}
+
+double Draws::Beta(double alpha, double beta) {
+  CHECK(alpha >= 1e-3 && alpha <= 1e3 && beta >= 1e-3 && beta <= 1e3) << alpha << ", " << beta;
+  const double a = LogOfGamma(alpha, *this);
+  const double b = LogOfGamma(beta, *this);
+  return 1 / (1 + std::exp(b - a));
 }
 
 Permutation::Permutation(int64_t size, std::initializer_list<uint64_t> key) : size_(size) {

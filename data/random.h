@@ -27,6 +27,10 @@ class Draws {
   // In 0 … n-1, n > 0.
   int64_t Below(int64_t n);
   bool Bernoulli(double probability) { return Uniform() < probability; }
+  // Of mean 0 and deviation 1.
+  double Normal();
+  // Beta(alpha, beta), both from 1e-3 to 1e3.
+  double Beta(double alpha, double beta);
 
  private:
   uint64_t state_;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -94,6 +95,64 @@ std::vector<int64_t> Values(const Permutation& permutation, int64_t size) {
   std::vector<int64_t> values;
   for (int64_t i = 0; i < size; ++i) values.push_back(permutation(i));
   return values;
+}
+
+TEST(DrawsTest, NormalsHaveTheMomentsAndTheTails) {
+  Draws draws({5});
+  constexpr int kDraws = 200000;
+  double sum = 0, sum2 = 0, sum3 = 0, sum4 = 0;
+  int beyond = 0;
+  for (int i = 0; i < kDraws; ++i) {
+    const double x = draws.Normal();
+    sum += x / kDraws;
+    sum2 += x * x / kDraws;
+    sum3 += x * x * x / kDraws;
+    sum4 += x * x * x * x / kDraws;
+    beyond += x > 1.959964;
+  }
+  // Five standard errors: sqrt of 1, 2, 15 and 96 over the draws.
+  EXPECT_NEAR(sum, 0, 0.012);
+  EXPECT_NEAR(sum2, 1, 0.016);
+  EXPECT_NEAR(sum3, 0, 0.044);
+  EXPECT_NEAR(sum4, 3, 0.11);
+  EXPECT_NEAR(beyond / double{kDraws}, 0.025, 0.0018);
+}
+
+TEST(DrawsTest, BetasHaveTheMoments) {
+  for (const auto& [alpha, beta] : {std::pair(0.2, 0.2), {0.8, 0.8}, {1.0, 1.0}, {2.5, 2.5}, {0.5, 3.0}}) {
+    Draws draws({6});
+    constexpr int kDraws = 40000;
+    double moments[4] = {};
+    for (int i = 0; i < kDraws; ++i) {
+      const double x = draws.Beta(alpha, beta);
+      ASSERT_GE(x, 0);
+      ASSERT_LE(x, 1);
+      for (int k = 0; k < 4; ++k) moments[k] += std::pow(x, k + 1) / kDraws;
+    }
+    // E x^k is the product of (alpha + i) / (alpha + beta + i), i < k; a variable in [0, 1] deviates by 0.5 at most.
+    double expected = 1;
+    for (int k = 0; k < 4; ++k) {
+      expected *= (alpha + k) / (alpha + beta + k);
+      EXPECT_NEAR(moments[k], expected, 5 * 0.5 / std::sqrt(kDraws)) << alpha << ", " << beta << ", power " << k + 1;
+    }
+  }
+}
+
+TEST(DrawsTest, BetaOfOneIsUniformAndOfLittleIsZeroOrOne) {
+  Draws draws({7});
+  std::vector<int64_t> bins(20);
+  for (int i = 0; i < 20000; ++i) ++bins[std::min<int64_t>(19, static_cast<int64_t>(20 * draws.Beta(1, 1)))];
+  EXPECT_LT(ChiSquared(bins), ChiSquaredBound(bins.size()));
+  int ones = 0, between = 0;
+  for (int i = 0; i < 2000; ++i) {
+    const double x = draws.Beta(1e-3, 1e-3);
+    ASSERT_TRUE(x >= 0 && x <= 1) << x;
+    ones += x > 0.5;
+    between += x > 1e-6 && x < 1 - 1e-6;
+  }
+  EXPECT_NEAR(ones / 2000.0, 0.5, 0.06);
+  // The density is nearly 1e-3 / 2 / (x (1 - x)), its integral between the two 1e-3 log 1e6.
+  EXPECT_NEAR(between / 2000.0, 0.0138, 0.013);
 }
 
 TEST(PermutationTest, IsABijectionOfEverySize) {
