@@ -2,26 +2,33 @@
 
 #include <png.h>
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstring>
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "data/decode/alpha.h"
 
 namespace graticule {
 namespace {
+
+// libpng takes 8 bytes for each pixel of a row, twice.
+constexpr int64_t kMaxWidth = int64_t{1} << 20;
 
 // What the decoding changes lives here, outside of the frame that longjmp returns to.
 struct Decoder {
   ~Decoder() { png_destroy_read_struct(&png, &info, nullptr); }
 
+  const DecodeOptions& options;
   std::string_view rest;  // of the file
   png_structp png = nullptr;
   png_infop info = nullptr;
+  bool ended = false;  // the file, before the image
   std::string reason;
   Image image;
-  Pixels rgba;                  // rows as libpng gives them
-  std::vector<png_bytep> rows;  // of an interlaced image
+  Pixels row;             // as libpng gives it
+  bool any_rows = false;  // decoded
 };
 
 [[noreturn]] void Fail(png_structp png, png_const_charp message) {
@@ -29,20 +36,49 @@ struct Decoder {
   png_longjmp(png, 1);
 }
 
-// libpng warns of what it can leave out, such as a bad colour profile; the pixels are whole.
+// libpng warns of what it can leave out; the pixels are whole.
 void Ignore(png_structp png, png_const_charp message) {}
 
 void ReadBytes(png_structp png, png_bytep data, size_t size) {
   Decoder& decoder = *static_cast<Decoder*>(png_get_io_ptr(png));
-  if (size > decoder.rest.size()) png_error(png, "the file ends too early");
+  if (size > decoder.rest.size()) {
+    decoder.ended = true;
+    png_error(png, "the file ends too early");
+  }
   std::memcpy(data, decoder.rest.data(), size);
   decoder.rest.remove_prefix(size);
 }
 
-// RGB of `pixels` RGBA values laid over black.
-void OverBlack(const uint8_t* rgba, int64_t pixels, uint8_t* rgb) {
-  for (int64_t i = 0; i < pixels; ++i, rgba += 4, rgb += 3) {
-    for (int c = 0; c < 3; ++c) rgb[c] = static_cast<uint8_t>((rgba[c] * rgba[3] + 127) / 255);
+// Which pixels of the image come together: every `down`th row from `top` on, of it every `right`th pixel from `left`
+// on.
+struct Pass {
+  int64_t top = 0, left = 0, down = 1, right = 1;
+};
+
+Pass InterlacedPass(int pass) {
+  return {PNG_PASS_START_ROW(pass), PNG_PASS_START_COL(pass), int64_t{1} << PNG_PASS_ROW_SHIFT(pass),
+          int64_t{1} << PNG_PASS_COL_SHIFT(pass)};
+}
+
+void ReadPass(const Pass& pass, Decoder& decoder) {
+  Image& image = decoder.image;
+  // libpng leaves out a pass without pixels.
+  if (pass.left >= image.width) return;
+  const int64_t channels = png_get_channels(decoder.png, decoder.info);
+  for (int64_t y = pass.top; y < image.height; y += pass.down) {
+    png_read_row(decoder.png, decoder.row.data(), nullptr);
+    const uint8_t* from = decoder.row.data();
+    uint8_t* to = image.pixels.data() + Image::kChannels * (y * image.width + pass.left);
+    for (int64_t x = pass.left; x < image.width; x += pass.right) {
+      if (channels == 4) {
+        LayOver(decoder.options.background, from, to);
+      } else {
+        std::memcpy(to, from, Image::kChannels);
+      }
+      from += channels;
+      to += Image::kChannels * pass.right;
+    }
+    decoder.any_rows = true;
   }
 }
 
@@ -53,43 +89,37 @@ bool Decode(Decoder& decoder) {
   if (setjmp(png_jmpbuf(png)) != 0) return false;
   png_set_read_fn(png, &decoder, ReadBytes);
   png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+  // Texts and colour profiles, which can be bombs too, are not even read.
+  png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
+  // Of what is read at once, all is lost where the file ends in it.
+  if (decoder.options.keep_truncated) png_set_compression_buffer_size(png, 64);
   png_read_info(png, info);
 
   Image& image = decoder.image;
   image.height = png_get_image_height(png, info);
   image.width = png_get_image_width(png, info);
-  if (image.height * image.width > Image::kMaxPixels) {
-    decoder.reason = absl::StrCat(image.height, "x", image.width, " is more than 2^28 pixels");
+  if (image.size().area() > decoder.options.max_pixels) {
+    decoder.reason =
+        absl::StrCat(image.height, "x", image.width, " is more than ", decoder.options.max_pixels, " pixels");
+    return false;
+  }
+  if (image.width > kMaxWidth) {
+    decoder.reason = absl::StrCat("its ", image.width, " columns are more than ", kMaxWidth);
     return false;
   }
   png_set_expand(png);  // palettes to RGB, a transparent colour to alpha, grey to at least 8 bits
   png_set_scale_16(png);
   png_set_gray_to_rgb(png);
-  const int passes = png_set_interlace_handling(png);
   png_read_update_info(png, info);
 
-  const int64_t channels = png_get_channels(png, info);
-  const bool alpha = channels == 4;
-  const int64_t row_bytes = channels * image.width;
-  // Grown row by row, so that a small file that claims a huge image does not get the memory for it.
-  image.pixels.reserve(Image::kChannels * image.width * image.height);
-  if (passes > 1) {
-    Pixels& whole = alpha ? decoder.rgba : image.pixels;
-    whole.resize(row_bytes * image.height);
-    for (int64_t y = 0; y < image.height; ++y) decoder.rows.push_back(whole.data() + y * row_bytes);
-    png_read_image(png, decoder.rows.data());
-    if (alpha) {
-      image.pixels.resize(Image::kChannels * image.width * image.height);
-      OverBlack(decoder.rgba.data(), image.width * image.height, image.pixels.data());
-    }
+  // A small file that claims a huge image only gets addresses: the system gives memory for what is written.
+  image.pixels.resize(Image::kChannels * image.size().area());
+  if (decoder.options.keep_truncated) std::fill(image.pixels.begin(), image.pixels.end(), 128);
+  decoder.row.resize(png_get_rowbytes(png, info));
+  if (png_get_interlace_type(png, info) == PNG_INTERLACE_NONE) {
+    ReadPass({}, decoder);
   } else {
-    decoder.rgba.resize(alpha ? row_bytes : 0);
-    for (int64_t y = 0; y < image.height; ++y) {
-      image.pixels.resize(Image::kChannels * image.width * (y + 1));
-      uint8_t* rgb = image.pixels.data() + Image::kChannels * image.width * y;
-      png_read_row(png, alpha ? decoder.rgba.data() : rgb, nullptr);
-      if (alpha) OverBlack(decoder.rgba.data(), image.width, rgb);
-    }
+    for (int pass = 0; pass < PNG_INTERLACE_ADAM7_PASSES; ++pass) ReadPass(InterlacedPass(pass), decoder);
   }
   png_read_end(png, nullptr);
   return true;
@@ -99,13 +129,15 @@ bool Decode(Decoder& decoder) {
 
 bool IsPng(std::string_view bytes) { return bytes.substr(0, 8) == "\x89PNG\r\n\x1a\n"; }
 
-absl::StatusOr<Image> DecodePng(std::string_view bytes) {
-  Decoder decoder{.rest = bytes};
+absl::StatusOr<Image> DecodePng(std::string_view bytes, const DecodeOptions& options) {
+  Decoder decoder{.options = options, .rest = bytes};
   decoder.png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &decoder, Fail, Ignore);
   if (decoder.png != nullptr) decoder.info = png_create_info_struct(decoder.png);
   const bool decoded = decoder.info != nullptr && Decode(decoder);
-  if (!decoded) return absl::DataLossError(absl::StrCat("broken PNG: ", decoder.reason));
-  return std::move(decoder.image);
+  const bool kept = decoder.ended && options.keep_truncated && decoder.any_rows;
+  if (decoded || kept) return std::move(decoder.image);
+  const std::string message = absl::StrCat("broken PNG: ", decoder.reason);
+  return decoder.ended ? absl::OutOfRangeError(message) : absl::DataLossError(message);
 }
 
 }  // namespace graticule
