@@ -23,6 +23,8 @@ namespace {
 std::vector<std::string> Configs() {
   std::vector<std::string> paths;
   for (const auto& entry : std::filesystem::recursive_directory_iterator(Runfile("graticule/configs"))) {
+    // A recipe is no experiment, but a base of some.
+    if (entry.path().parent_path().filename() == "recipes") continue;
     if (entry.path().extension() == ".textproto") paths.push_back(entry.path().string());
   }
   std::sort(paths.begin(), paths.end());
