@@ -377,7 +377,7 @@ TEST(LoaderTest, BrokenSamplesAreNamedInTheLogOnce) {
     Drain(loader);
   }
   const std::string log = ::testing::internal::GetCapturedStderr();
-  const size_t at = log.find("grey[7]: neither a JPEG nor a PNG");
+  const size_t at = log.find("grey[7]: neither a JPEG, a PNG nor a WebP");
   ASSERT_NE(at, std::string::npos) << log;
   EXPECT_THAT(log.substr(at + 1), Not(HasSubstr("grey[7]")));
 }
