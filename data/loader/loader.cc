@@ -18,7 +18,9 @@
 #include "ATen/ops/tensor.h"
 #include "absl/strings/str_cat.h"
 #include "data/decode/decode.h"
+#include "data/loader/order.h"
 #include "data/random.h"
+#include "data/transforms/geometry.h"
 #include "plugin/logging.h"
 #include "plugin/status.h"
 
@@ -28,53 +30,70 @@ extern "C" void omp_set_num_threads(int);
 namespace graticule {
 namespace {
 
-// They keep the order and the augmentation apart from other draws of the same seed.
-constexpr uint64_t kOrderSalt = 0x6f72646572;
-constexpr uint64_t kTransformSalt = 0x6175676d656e74;
+// They keep the draws of samples and of batches apart from each other and from other draws of the same seed.
+constexpr uint64_t kSampleSalt = 0x6175676d656e74;
+constexpr uint64_t kBatchSalt = 0x6d6978696e67;
 
 // A thread takes at most so many samples at a time: enough that the lock costs nothing for tiny images.
 constexpr int64_t kMaxChunk = 32;
 
 struct BrokenSample {
-  int64_t position;  // in the epoch's order
-  int64_t index;     // in the dataset
+  int64_t place;  // in the epoch's order
+  int64_t index;  // in the dataset
   absl::Status reason;
 };
 
-// A batch while it is filled. A chunk is written by one thread, without the lock.
+// A batch while it is filled. A chunk is written by one thread, without the lock; so is all of it, by the thread that
+// finishes the last chunk.
 struct Slot {
   int64_t first_position;
   int64_t size;
-  at::Tensor images;             // [B,3,H,W] uint8, channels-last
-  at::Tensor labels;             // [B]
-  std::vector<int64_t> indices;  // [B]; negative where nothing came of the sample
+  Batch batch;         // images [B,3,H,W] uint8, channels-last; indices are negative where nothing came of the sample
+  absl::Status error;  // of the batch transforms
   // Under the lock:
   int64_t claimed = 0;   // samples that a thread has begun
   int64_t finished = 0;  // samples that are done
+  bool ready = false;    // the whole batch is
   std::vector<BrokenSample> broken;
 };
 
 // One epoch under way. Threads hold on to it while they work on it, so the next one need not wait for them.
 struct Epoch {
-  Epoch(int64_t number, int64_t first_batch, int64_t samples, uint64_t seed)
-      : number(number), next_batch(first_batch), order(samples, {seed, static_cast<uint64_t>(number), kOrderSalt}) {}
-
-  const int64_t number;
-  int64_t next_batch;  // that no slot has been made for
-  const Permutation order;
+  int64_t number;
+  int64_t next_batch;                       // that no slot has been made for
+  std::optional<ShuffledOrder> order;       // else the dataset's
   std::deque<std::shared_ptr<Slot>> slots;  // that Next() has not handed out, in order
   std::atomic<bool> cancelled = false;
   std::set<int64_t> broken;  // indices, of the batches that Next() has reached
   absl::Status error;        // that ended it
 };
 
+// Times what a thread does.
+class Stopwatch {
+ public:
+  // What was done since the last call, or since the start, was this.
+  void Lap(double LoaderTimes::*stage) {
+    const Clock::time_point now = Clock::now();
+    times_.*stage += std::chrono::duration<double>(now - last_).count();
+    last_ = now;
+  }
+  const LoaderTimes& times() const { return times_; }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point last_ = Clock::now();
+  LoaderTimes times_;
+};
+
 }  // namespace
 
 class Loader::Impl {
  public:
-  Impl(const Dataset* dataset, std::vector<const Transform*> transforms, LoaderOptions options)
+  Impl(const Dataset* dataset, std::vector<const Transform*> transforms,
+       std::vector<const BatchTransform*> batch_transforms, LoaderOptions options)
       : dataset_(dataset),
         transforms_(std::move(transforms)),
+        batch_transforms_(std::move(batch_transforms)),
         options_(options),
         samples_(dataset->size()),
         chunk_(std::clamp<int64_t>(options.batch_size / (2 * std::max(options.threads, 1)), 1, kMaxChunk)) {
@@ -83,6 +102,7 @@ class Loader::Impl {
     CHECK_GT(options_.batches_ahead, 0);
     CHECK(options_.rank >= 0 && options_.rank < options_.world_size);
     CHECK(options_.max_broken >= 0 && options_.max_broken <= 1);
+    CHECK_GT(options_.repeats, 0);
     // Rounded up, so that one broken sample of a small dataset can be passed over; and one must be good.
     const double share = options_.max_broken * static_cast<double>(samples_) / options_.world_size;
     allowed_broken_ = std::min(static_cast<int64_t>(std::ceil(share)), std::max<int64_t>(samples_ - 1, 0));
@@ -109,7 +129,12 @@ class Loader::Impl {
 
   void Start(int64_t number, int64_t first_batch) {
     CHECK_GE(first_batch, 0);
-    auto epoch = std::make_shared<Epoch>(number, first_batch, samples_, options_.seed);
+    auto epoch = std::make_shared<Epoch>();
+    epoch->number = number;
+    epoch->next_batch = first_batch;
+    if (options_.shuffle) {
+      epoch->order.emplace(samples_, dataset_->Runs(), options_.shuffle_buffer, options_.seed, number);
+    }
     {
       const std::lock_guard lock(mutex_);
       if (epoch_ != nullptr) epoch_->cancelled = true;
@@ -124,27 +149,28 @@ class Loader::Impl {
       std::shared_ptr<Slot> slot = NextSlot();
       if (slot == nullptr) return std::nullopt;
       CountBroken(*slot);
-      if (!epoch_->error.ok()) break;
-      Batch batch = Collect(*slot);
-      if (batch.size() > 0) return batch;
+      if (epoch_->error.ok() && !slot->error.ok()) End(slot->error);
+      if (epoch_->error.ok() && slot->batch.size() > 0) return std::move(slot->batch);
     }
     return epoch_->error;
   }
 
   int64_t broken() const { return static_cast<int64_t>(broken_.size()); }
   double wait_seconds() const { return wait_seconds_; }
+  LoaderTimes times() const {
+    const std::lock_guard lock(mutex_);
+    return times_;
+  }
 
  private:
-  // The next slot, once it is full; null at the end of the epoch.
+  // The next slot, once its batch is ready; null at the end of the epoch.
   std::shared_ptr<Slot> NextSlot() {
     std::unique_lock lock(mutex_);
     if (epoch_->slots.empty() && epoch_->next_batch >= batches_per_epoch()) return nullptr;
-    const auto full = [this] {
-      return !epoch_->slots.empty() && epoch_->slots.front()->finished == epoch_->slots.front()->size;
-    };
-    if (!full()) {
+    const auto ready = [this] { return !epoch_->slots.empty() && epoch_->slots.front()->ready; };
+    if (!ready()) {
       const auto start = std::chrono::steady_clock::now();
-      done_.wait(lock, full);
+      done_.wait(lock, ready);
       wait_seconds_ += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     }
     std::shared_ptr<Slot> slot = std::move(epoch_->slots.front());
@@ -157,34 +183,55 @@ class Loader::Impl {
   // In the order of the epoch, whichever thread met them first, so that the log and the error are always the same.
   void CountBroken(Slot& slot) {
     std::sort(slot.broken.begin(), slot.broken.end(),
-              [](const BrokenSample& a, const BrokenSample& b) { return a.position < b.position; });
+              [](const BrokenSample& a, const BrokenSample& b) { return a.place < b.place; });
     for (const BrokenSample& sample : slot.broken) {
+      if (options_.stop_at_truncated && absl::IsOutOfRange(sample.reason)) {
+        End(absl::DataLossError(absl::StrCat("a truncated file ends the run: ", sample.reason.message())));
+        return;
+      }
       if (broken_.insert(sample.index).second) {
         LOG(WARNING) << "skipped a broken sample: " << sample.reason.message();
       }
       epoch_->broken.insert(sample.index);
       const int64_t count = static_cast<int64_t>(epoch_->broken.size());
       if (count <= allowed_broken_) continue;
-      epoch_->error = absl::DataLossError(
-          absl::StrCat(count, " of ", samples_, " samples are broken so far, and max_broken ", options_.max_broken,
-                       " allows ", allowed_broken_, "; the last one: ", sample.reason.message()));
-      epoch_->cancelled = true;
+      End(absl::DataLossError(absl::StrCat(count, " of ", samples_, " samples are broken so far, and max_broken ",
+                                           options_.max_broken, " allows ", allowed_broken_,
+                                           "; the last one: ", sample.reason.message())));
       return;
     }
   }
 
-  static Batch Collect(Slot& slot) {
-    Batch batch{slot.images, slot.labels, {}, std::move(slot.indices)};
-    if (std::find(batch.indices.begin(), batch.indices.end(), -1) == batch.indices.end()) return batch;
+  void End(absl::Status error) {
+    epoch_->error = std::move(error);
+    epoch_->cancelled = true;
+  }
+
+  // What is done to a batch as a whole, once its rows are.
+  void Finish(const Epoch& epoch, Slot& slot, Stopwatch& stopwatch) const {
+    try {
+      LeaveOutBroken(slot.batch);
+      stopwatch.Lap(&LoaderTimes::collate);
+      if (slot.batch.size() == 0) return;
+      Draws draws(
+          {options_.seed, static_cast<uint64_t>(epoch.number), static_cast<uint64_t>(slot.first_position), kBatchSalt});
+      for (const BatchTransform* transform : batch_transforms_) transform->Apply(slot.batch, draws);
+      stopwatch.Lap(&LoaderTimes::augment);
+    } catch (...) {
+      slot.error = CurrentExceptionToStatus("data.batch_transforms");
+    }
+  }
+
+  static void LeaveOutBroken(Batch& batch) {
+    if (std::find(batch.indices.begin(), batch.indices.end(), -1) == batch.indices.end()) return;
     std::vector<int64_t> good;
-    for (int64_t i = 0; i < slot.size; ++i) {
+    for (int64_t i = 0; i < batch.size(); ++i) {
       if (batch.indices[i] >= 0) good.push_back(i);
     }
     const at::Tensor rows = at::tensor(good, at::kLong);
     batch.images = batch.images.index_select(0, rows).contiguous(at::MemoryFormat::ChannelsLast);
     batch.labels = batch.labels.index_select(0, rows);
     std::erase(batch.indices, -1);
-    return batch;
   }
 
   void Work() {
@@ -206,14 +253,26 @@ class Loader::Impl {
       lock.unlock();
 
       std::vector<BrokenSample> broken;
+      Stopwatch stopwatch;
       for (int64_t i = begin; i < end && !epoch->cancelled; ++i) {
-        if (!FillRow(*epoch, *slot, i, broken)) break;
+        if (!FillRow(*epoch, *slot, i, broken, stopwatch)) break;
       }
 
       lock.lock();
       slot->finished += end - begin;
       slot->broken.insert(slot->broken.end(), broken.begin(), broken.end());
-      if (slot->finished == slot->size) done_.notify_one();
+      if (slot->finished == slot->size) {
+        lock.unlock();
+        if (!epoch->cancelled) Finish(*epoch, *slot, stopwatch);
+        lock.lock();
+        slot->ready = true;
+        done_.notify_one();
+      }
+      times_.read += stopwatch.times().read;
+      times_.decode += stopwatch.times().decode;
+      times_.resize += stopwatch.times().resize;
+      times_.augment += stopwatch.times().augment;
+      times_.collate += stopwatch.times().collate;
     }
   }
 
@@ -229,79 +288,120 @@ class Loader::Impl {
     auto slot = std::make_shared<Slot>();
     slot->first_position = (epoch.next_batch++ * options_.world_size + options_.rank) * options_.batch_size;
     slot->size = std::min(options_.batch_size, samples_ - slot->first_position);
-    slot->images = at::empty({slot->size, Image::kChannels, options_.image_size.height, options_.image_size.width},
-                             at::TensorOptions().dtype(at::kByte), at::MemoryFormat::ChannelsLast);
-    slot->labels = at::empty({slot->size}, at::TensorOptions().dtype(at::kLong));
-    slot->indices.resize(slot->size, -1);
+    slot->batch.images =
+        at::empty({slot->size, Image::kChannels, options_.image_size.height, options_.image_size.width},
+                  at::TensorOptions().dtype(at::kByte).pinned_memory(options_.pinned), at::MemoryFormat::ChannelsLast);
+    slot->batch.labels = at::empty({slot->size}, at::TensorOptions().dtype(at::kLong).pinned_memory(options_.pinned));
+    slot->batch.indices.resize(slot->size, -1);
     epoch.slots.push_back(slot);
     return slot;
   }
 
   // The sample of the row's position, or in its place, in training, the next good one of the order. False where so many
   // were broken that the epoch ends.
-  bool FillRow(const Epoch& epoch, Slot& slot, int64_t row, std::vector<BrokenSample>& broken) const {
+  bool FillRow(const Epoch& epoch, Slot& slot, int64_t row, std::vector<BrokenSample>& broken,
+               Stopwatch& stopwatch) const {
     const int64_t position = slot.first_position + row;
     // A longer run of broken ones than is allowed ends the epoch anyway.
     const int64_t tries = options_.drop_last ? allowed_broken_ + 1 : 1;
     for (int64_t i = 0; i < tries; ++i) {
-      const int64_t at = (position + i) % samples_;
-      const int64_t index = options_.shuffle ? epoch.order(at) : at;
+      const int64_t place = position / options_.repeats + i;
+      const int64_t index = epoch.order ? (*epoch.order)(place % samples_) : place % samples_;
+      Draws draws({options_.seed, static_cast<uint64_t>(epoch.number), static_cast<uint64_t>(index),
+                   static_cast<uint64_t>(position % options_.repeats), kSampleSalt});
       const int64_t image_bytes = Image::kChannels * options_.image_size.area();
       const absl::StatusOr<int64_t> label =
-          Load(index, epoch.number, slot.images.data_ptr<uint8_t>() + row * image_bytes);
+          Load(index, draws, slot.batch.images.data_ptr<uint8_t>() + row * image_bytes, stopwatch);
       if (label.ok()) {
-        slot.labels.data_ptr<int64_t>()[row] = *label;
-        slot.indices[row] = index;
+        slot.batch.labels.data_ptr<int64_t>()[row] = *label;
+        slot.batch.indices[row] = index;
         return true;
       }
-      broken.push_back({position + i, index, label.status()});
+      broken.push_back({place, index, label.status()});
     }
     return !options_.drop_last;
   }
 
   // Writes the transformed image to `pixels` and returns the label; an error names the sample. What a dataset or a
   // transform throws is an error too: an exception would end the program.
-  absl::StatusOr<int64_t> Load(int64_t index, int64_t epoch, uint8_t* pixels) const {
+  absl::StatusOr<int64_t> Load(int64_t index, Draws& draws, uint8_t* pixels, Stopwatch& stopwatch) const {
     try {
       ASSIGN_OR_RETURN(Sample sample, dataset_->Read(index), dataset_->SampleName(index));
-      return Transformed(std::move(sample), index, epoch, pixels);
+      stopwatch.Lap(&LoaderTimes::read);
+      return Transformed(std::move(sample), index, draws, pixels, stopwatch);
     } catch (...) {
       return CurrentExceptionToStatus(absl::StrCat("sample ", index));
     }
   }
 
-  absl::StatusOr<int64_t> Transformed(Sample sample, int64_t index, int64_t epoch, uint8_t* pixels) const {
+  absl::StatusOr<int64_t> Transformed(Sample sample, int64_t index, Draws& draws, uint8_t* pixels,
+                                      Stopwatch& stopwatch) const {
     try {
-      if (const EncodedImage* encoded = std::get_if<EncodedImage>(&sample.image)) {
-        ASSIGN_OR_RETURN(Image decoded, DecodeImage(encoded->bytes, options_.decode), dataset_->SampleName(index));
-        sample.image = std::move(decoded);
+      std::optional<ResizedWindow> resized;
+      ASSIGN_OR_RETURN(Image image, Decode(sample, draws, resized, stopwatch), dataset_->SampleName(index));
+      if (resized) {
+        ApplyWindow(*resized, image);
+        stopwatch.Lap(&LoaderTimes::resize);
       }
-      Image& image = std::get<Image>(sample.image);
-      Draws draws({options_.seed, static_cast<uint64_t>(epoch), static_cast<uint64_t>(index), kTransformSalt});
-      for (const Transform* transform : transforms_) transform->Apply(image, draws);
-      if (const Size2d size{image.height, image.width}; size != options_.image_size) {
-        return absl::InvalidArgumentError(absl::StrCat(dataset_->SampleName(index), ": ", size.height, "x", size.width,
+      for (size_t i = resized ? 1 : 0; i < transforms_.size(); ++i) transforms_[i]->Apply(image, draws);
+      stopwatch.Lap(&LoaderTimes::augment);
+      if (image.size() != options_.image_size) {
+        return absl::InvalidArgumentError(absl::StrCat(dataset_->SampleName(index), ": ", image.height, "x",
+                                                       image.width,
                                                        " pixels after the transforms, but the model wants ",
                                                        options_.image_size.height, "x", options_.image_size.width));
       }
       std::memcpy(pixels, image.pixels.data(), image.pixels.size());
+      stopwatch.Lap(&LoaderTimes::collate);
       return sample.label;
     } catch (...) {
       return CurrentExceptionToStatus(dataset_->SampleName(index));
     }
   }
 
+  // The image of a sample, or as much of it as the first transform wants; `resized` says where in it the window lies,
+  // if that is all that the first transform does.
+  absl::StatusOr<Image> Decode(Sample& sample, Draws& draws, std::optional<ResizedWindow>& resized,
+                               Stopwatch& stopwatch) const {
+    const auto ask = [&](Size2d size) {
+      if (!transforms_.empty()) resized = transforms_[0]->Window(size, draws);
+    };
+    EncodedImage* const encoded = std::get_if<EncodedImage>(&sample.image);
+    if (encoded != nullptr && !options_.exact) {
+      const auto choose = [&](Size2d size) -> std::optional<WantedRegion> {
+        ask(size);
+        if (!resized) return std::nullopt;
+        // Without antialiasing the result depends on single pixels, which a smaller image has no more.
+        return WantedRegion{resized->window, resized->antialias ? resized->size : resized->window.size};
+      };
+      ASSIGN_OR_RETURN(DecodedRegion region, DecodeRegion(encoded->bytes, options_.decode, choose));
+      if (resized) resized->window = region.window;
+      stopwatch.Lap(&LoaderTimes::decode);
+      return std::move(region.image);
+    }
+    if (encoded != nullptr) {
+      ASSIGN_OR_RETURN(Image image, DecodeImage(encoded->bytes, options_.decode));
+      sample.image = std::move(image);
+      stopwatch.Lap(&LoaderTimes::decode);
+    }
+    Image& image = std::get<Image>(sample.image);
+    ask(image.size());
+    return std::move(image);
+  }
+
   const Dataset* const dataset_;
   const std::vector<const Transform*> transforms_;
+  const std::vector<const BatchTransform*> batch_transforms_;
   const LoaderOptions options_;
   const int64_t samples_;
   const int64_t chunk_;
   int64_t allowed_broken_;
 
-  std::mutex mutex_;
+  mutable std::mutex mutex_;
   std::condition_variable work_;  // there is room for a batch, another epoch, or the end
-  std::condition_variable done_;  // a slot is full
+  std::condition_variable done_;  // a batch is ready
   bool stopped_ = false;          // under mutex_
+  LoaderTimes times_;             // under mutex_
   // The pointer and the slots are under mutex_; the caller's thread alone changes the pointer.
   std::shared_ptr<Epoch> epoch_;
 
@@ -314,13 +414,13 @@ class Loader::Impl {
 
 Loader::Loader(const Dataset* dataset, std::vector<const Transform*> transforms,
                std::vector<const BatchTransform*> batch_transforms, LoaderOptions options)
-    : impl_(std::make_unique<Impl>(dataset, std::move(transforms), options)) {}
+    : impl_(std::make_unique<Impl>(dataset, std::move(transforms), std::move(batch_transforms), options)) {}
 Loader::~Loader() = default;
 int64_t Loader::batches_per_epoch() const { return impl_->batches_per_epoch(); }
 void Loader::Start(int64_t epoch, int64_t first_batch) { impl_->Start(epoch, first_batch); }
 absl::StatusOr<std::optional<Batch>> Loader::Next() { return impl_->Next(); }
 int64_t Loader::broken() const { return impl_->broken(); }
 double Loader::wait_seconds() const { return impl_->wait_seconds(); }
-LoaderTimes Loader::times() const { return {}; }
+LoaderTimes Loader::times() const { return impl_->times(); }
 
 }  // namespace graticule

@@ -7,6 +7,8 @@
 #include "ATen/ops/_upsample_bicubic2d_aa.h"
 #include "ATen/ops/_upsample_bilinear2d_aa.h"
 #include "ATen/ops/from_blob.h"
+#include "ATen/ops/upsample_bicubic2d.h"
+#include "ATen/ops/upsample_bilinear2d.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "c10/core/InferenceMode.h"
@@ -24,32 +26,38 @@ at::Tensor View(const uint8_t* pixels, Size2d size) {
                        {size.height * row, 1, row, Image::kChannels}, at::TensorOptions().dtype(at::kByte));
 }
 
+using Resample = at::Tensor& (*)(const at::Tensor&, at::IntArrayRef, bool align_corners, std::optional<double>,
+                                 std::optional<double>, at::Tensor&);
+// Bilinear and bicubic, each without and with antialiasing.
+constexpr Resample kResamples[2][2] = {{at::upsample_bilinear2d_outf, at::_upsample_bilinear2d_aa_outf},
+                                       {at::upsample_bicubic2d_outf, at::_upsample_bicubic2d_aa_outf}};
+
 }  // namespace
 
 Image Crop(const Image& image, const Box& box) {
+  Image result = Blank(box.size);
+  // The columns of the box that are the image's, and the rows.
+  const int64_t left = std::clamp<int64_t>(-box.left, 0, box.size.width);
+  const int64_t right = std::clamp<int64_t>(image.width - box.left, left, box.size.width);
+  constexpr int64_t kPixel = Image::kChannels;
+  for (int64_t y = 0; y < box.size.height; ++y) {
+    uint8_t* const row = result.pixels.data() + kPixel * y * box.size.width;
+    const int64_t from = box.top + y;
+    if (from < 0 || from >= image.height) {
+      std::memset(row, 0, kPixel * box.size.width);
+      continue;
+    }
+    std::memset(row, 0, kPixel * left);
+    std::memcpy(row + kPixel * left, image.pixels.data() + kPixel * (from * image.width + box.left + left),
+                kPixel * (right - left));
+    std::memset(row + kPixel * right, 0, kPixel * (box.size.width - right));
+  }
+  return result;
+}
+
+Image ResizedCrop(const Image& image, const Box& box, Size2d size, Interpolation interpolation, bool antialias) {
   CHECK(box.top >= 0 && box.left >= 0 && box.top + box.size.height <= image.height &&
         box.left + box.size.width <= image.width);
-  Image result = Blank(box.size);
-  const int64_t row = Image::kChannels * box.size.width;
-  for (int64_t y = 0; y < box.size.height; ++y) {
-    std::memcpy(result.pixels.data() + y * row,
-                image.pixels.data() + Image::kChannels * ((box.top + y) * image.width + box.left), row);
-  }
-  return result;
-}
-
-Image Pad(const Image& image, int64_t top, int64_t bottom, int64_t left, int64_t right) {
-  const Size2d size{image.height + top + bottom, image.width + left + right};
-  Image result{size.height, size.width, Pixels(Image::kChannels * size.area(), 0)};
-  const int64_t row = Image::kChannels * image.width;
-  for (int64_t y = 0; y < image.height; ++y) {
-    std::memcpy(result.pixels.data() + Image::kChannels * ((top + y) * result.width + left),
-                image.pixels.data() + y * row, row);
-  }
-  return result;
-}
-
-Image ResizedCrop(const Image& image, const Box& box, Size2d size, Interpolation interpolation) {
   TORCH_CHECK(size.area() <= Image::kMaxPixels, "an image of ", image.height, "x", image.width, " pixels would become ",
               size.height, "x", size.width);
   if (size == box.size) return Crop(image, box);
@@ -61,9 +69,14 @@ Image ResizedCrop(const Image& image, const Box& box, Size2d size, Interpolation
   Image result = Blank(size);
   c10::InferenceMode inference;
   at::Tensor out = View(result.pixels.data(), size);
-  const auto resample = interpolation == BILINEAR ? at::_upsample_bilinear2d_aa_outf : at::_upsample_bicubic2d_aa_outf;
+  const Resample resample = kResamples[interpolation == BILINEAR ? 0 : 1][antialias];
   resample(View(pixels, box.size), {size.height, size.width}, /*align_corners=*/false, std::nullopt, std::nullopt, out);
   return result;
+}
+
+void ApplyWindow(const ResizedWindow& window, Image& image) {
+  if (window.window == Box{0, 0, image.size()} && window.size == image.size()) return;
+  image = ResizedCrop(image, window.window, window.size, window.interpolation, window.antialias);
 }
 
 Size2d SizeFromField(const google::protobuf::RepeatedField<int32_t>& field, std::string_view path, Size2d otherwise,

@@ -7,21 +7,22 @@
 
 #include "data/image.h"
 #include "data/transforms/interpolation.pb.h"
+#include "data/transforms/transform.h"
 #include "google/protobuf/repeated_field.h"
 #include "nn/size2d.h"
 #include "plugin/status.h"
 
 namespace graticule {
 
-// The pixels of `box`, which lies inside of the image.
+// The pixels of `box`, black where it reaches out of the image.
 Image Crop(const Image& image, const Box& box);
 
-// The image with so many black rows and columns at its sides.
-Image Pad(const Image& image, int64_t top, int64_t bottom, int64_t left, int64_t right);
-
-// `box` of the image at another size, both positive: LibTorch's antialiased resampling of 8-bit pixels, which is
+// `box` of the image, inside of it, at another size, both positive: LibTorch's resampling of 8-bit pixels, which is
 // torchvision's. Throws c10::Error where the result would pass 2^28 pixels.
-Image ResizedCrop(const Image& image, const Box& box, Size2d size, Interpolation interpolation);
+Image ResizedCrop(const Image& image, const Box& box, Size2d size, Interpolation interpolation, bool antialias = true);
+
+// The image becomes its window, resized.
+void ApplyWindow(const ResizedWindow& window, Image& image);
 
 // A height and a width, or one number for a square, from a config's repeated field; `otherwise` where it is empty. Adds
 // to `errors` where the field is neither.

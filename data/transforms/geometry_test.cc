@@ -22,15 +22,25 @@ TEST(CropTest, TakesTheBox) {
   }
 }
 
-TEST(PadTest, SurroundsWithBlack) {
+TEST(CropTest, IsBlackOutsideOfTheImage) {
   const Image image = CoordinateImage(4, 3);
-  const Image padded = Pad(image, 1, 2, 3, 4);
-  EXPECT_EQ(padded.height, 7);
-  EXPECT_EQ(padded.width, 10);
-  EXPECT_EQ(Crop(padded, {1, 3, {4, 3}}), image);
-  int64_t sevens = 0;
-  for (const uint8_t value : padded.pixels) sevens += value == 7;
-  EXPECT_EQ(sevens, 4 * 3);
+  for (int64_t top = -9; top < 6; ++top) {
+    for (int64_t left = -9; left < 6; ++left) {
+      const Size2d size{5, 6};
+      const Image crop = Crop(image, {top, left, size});
+      ASSERT_EQ(crop.pixels.size(), 3u * 5 * 6);
+      for (int64_t y = 0; y < size.height; ++y) {
+        for (int64_t x = 0; x < size.width; ++x) {
+          const int64_t from_y = top + y, from_x = left + x;
+          const bool inside = from_y >= 0 && from_y < 4 && from_x >= 0 && from_x < 3;
+          const uint8_t* pixel = crop.pixels.data() + 3 * (size.width * y + x);
+          EXPECT_EQ(pixel[0], inside ? from_y : 0);
+          EXPECT_EQ(pixel[1], inside ? from_x : 0);
+          EXPECT_EQ(pixel[2], inside ? 7 : 0);
+        }
+      }
+    }
+  }
 }
 
 struct ResampleCase {

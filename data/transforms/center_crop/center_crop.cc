@@ -1,6 +1,5 @@
 #include "data/transforms/center_crop/center_crop.h"
 
-#include <algorithm>
 #include <cmath>
 
 #include "data/transforms/geometry.h"
@@ -9,8 +8,10 @@
 namespace graticule {
 namespace {
 
-// Offset of the crop; a half is rounded to even, as Python's round() does.
+// Offset of the crop, as torchvision computes it: of what is missing half comes first, rounded down; of what is too
+// much the half is rounded to even, as Python's round() does.
 int64_t Offset(int64_t image, int64_t crop) {
+  if (image < crop) return -((crop - image) / 2);
   return static_cast<int64_t>(std::nearbyint(static_cast<double>(image - crop) / 2));
 }
 
@@ -24,12 +25,17 @@ absl::StatusOr<std::unique_ptr<Transform>> CenterCropTransform::Create(const Cen
   return std::make_unique<CenterCropTransform>(size);
 }
 
+Box CenterCropTransform::Middle(Size2d image) const {
+  return {Offset(image.height, size_.height), Offset(image.width, size_.width), size_};
+}
+
 void CenterCropTransform::Apply(Image& image, Draws& draws) const {
-  const int64_t rows = std::max<int64_t>(0, size_.height - image.height);
-  const int64_t columns = std::max<int64_t>(0, size_.width - image.width);
-  if (rows + columns > 0) image = Pad(image, rows / 2, rows - rows / 2, columns / 2, columns - columns / 2);
-  if (Size2d{image.height, image.width} == size_) return;
-  image = Crop(image, {Offset(image.height, size_.height), Offset(image.width, size_.width), size_});
+  if (image.size() != size_) image = Crop(image, Middle(image.size()));
+}
+
+std::optional<ResizedWindow> CenterCropTransform::Window(Size2d image, Draws& draws) const {
+  if (image.height < size_.height || image.width < size_.width) return std::nullopt;
+  return ResizedWindow{Middle(image), size_};
 }
 
 namespace {

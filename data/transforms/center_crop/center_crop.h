@@ -3,6 +3,7 @@
 #define GRATICULE_DATA_TRANSFORMS_CENTER_CROP_CENTER_CROP_H_
 
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "data/transforms/center_crop/center_crop.pb.h"
@@ -16,8 +17,12 @@ class CenterCropTransform : public Transform {
   explicit CenterCropTransform(Size2d size) : size_(size) {}
 
   void Apply(Image& image, Draws& draws) const override;
+  std::optional<ResizedWindow> Window(Size2d image, Draws& draws) const override;
 
  private:
+  // It reaches out of an image that is too small.
+  Box Middle(Size2d image) const;
+
   Size2d size_;
 };
 

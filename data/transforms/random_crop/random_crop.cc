@@ -18,11 +18,11 @@ absl::StatusOr<std::unique_ptr<Transform>> RandomCropTransform::Create(const Ran
 }
 
 void RandomCropTransform::Apply(Image& image, Draws& draws) const {
+  // Of the padding, all of which is black.
   const int64_t rows = std::max(2 * padding_, size_.height - image.height);
   const int64_t columns = std::max(2 * padding_, size_.width - image.width);
-  if (rows + columns > 0) image = Pad(image, rows / 2, rows - rows / 2, columns / 2, columns - columns / 2);
-  const int64_t top = draws.Below(image.height - size_.height + 1);
-  const int64_t left = draws.Below(image.width - size_.width + 1);
+  const int64_t top = draws.Below(image.height + rows - size_.height + 1) - rows / 2;
+  const int64_t left = draws.Below(image.width + columns - size_.width + 1) - columns / 2;
   image = Crop(image, {top, left, size_});
 }
 

@@ -53,12 +53,19 @@ absl::StatusOr<std::unique_ptr<Transform>> RandomResizedCropTransform::Create(co
   const Range scale = RangeFromField(config.scale(), "scale", {0.08, 1}, 1, "above 0 and at most 1", errors);
   const Range ratio = RangeFromField(config.ratio(), "ratio", {3.0 / 4, 4.0 / 3}, HUGE_VAL, "above 0", errors);
   if (!errors.empty()) return errors.ToStatus();
-  return std::make_unique<RandomResizedCropTransform>(size, scale, ratio, config.interpolation());
+  const bool antialias = !config.has_antialias() || config.antialias();
+  return std::make_unique<RandomResizedCropTransform>(size, scale, ratio, config.interpolation(), antialias);
 }
 
 void RandomResizedCropTransform::Apply(Image& image, Draws& draws) const {
-  const Box window = DrawWindow({image.height, image.width}, scale_, ratio_, draws);
-  image = ResizedCrop(image, window, size_, interpolation_);
+  ApplyWindow(*Window(image.size(), draws), image);
+}
+
+std::optional<ResizedWindow> RandomResizedCropTransform::Window(Size2d image, Draws& draws) const {
+  const Box window = DrawWindow(image, scale_, ratio_, draws);
+  const Interpolation interpolation =
+      interpolation_ != RANDOM ? interpolation_ : (draws.Bernoulli(0.5) ? BILINEAR : BICUBIC);
+  return ResizedWindow{window, size_, interpolation, antialias_};
 }
 
 namespace {

@@ -25,6 +25,9 @@ absl::StatusOr<std::unique_ptr<Transform>> ResizeTransform::Create(const Resize&
   if (config.has_crop_pct() && config.size_size() > 0) {
     errors.Add("crop_pct", "has no effect beside size; give one of them");
   }
+  if (config.interpolation() == RANDOM) {
+    errors.Add("interpolation", "RANDOM is for RandomResizedCrop: a resize that draws nothing is BILINEAR or BICUBIC");
+  }
   const auto grown = [crop_pct](int64_t side) { return static_cast<int64_t>(std::floor(side / crop_pct)); };
   const Size2d target =
       SizeFromField(config.size(), "size", {grown(context.image_size.height), grown(context.image_size.width)}, errors);
@@ -32,18 +35,19 @@ absl::StatusOr<std::unique_ptr<Transform>> ResizeTransform::Create(const Resize&
   const double share = config.size_size() > 0
                            ? static_cast<double>(context.image_size.height) / static_cast<double>(target.height)
                            : crop_pct;
-  return std::unique_ptr<Transform>(new ResizeTransform(target, share, config.interpolation()));
+  return std::unique_ptr<Transform>(new ResizeTransform(target, share, config));
 }
 
 void ResizeTransform::Describe(Preprocessing& preprocessing) const {
   preprocessing.crop_pct = crop_pct_;
   preprocessing.interpolation = interpolation_ == BILINEAR ? "bilinear" : "bicubic";
+  preprocessing.crop_mode = squash_ ? "squash" : "center";
 }
 
-void ResizeTransform::Apply(Image& image, Draws& draws) const {
-  const Size2d from{image.height, image.width};
-  const Size2d to = CoveringSize(from, target_);
-  if (to != from) image = ResizedCrop(image, {0, 0, from}, to, interpolation_);
+void ResizeTransform::Apply(Image& image, Draws& draws) const { ApplyWindow(*Window(image.size(), draws), image); }
+
+std::optional<ResizedWindow> ResizeTransform::Window(Size2d image, Draws& draws) const {
+  return ResizedWindow{{0, 0, image}, squash_ ? target_ : CoveringSize(image, target_), interpolation_, antialias_};
 }
 
 namespace {
