@@ -70,9 +70,7 @@ void Canvas::Write(const std::string& text, int64_t top, int64_t left, int64_t s
   }
 }
 
-int64_t TextWidth(const std::string& text, int64_t scale) {
-  return stb_easy_font_width(ToAscii(text).data()) * scale;
-}
+int64_t TextWidth(const std::string& text, int64_t scale) { return stb_easy_font_width(ToAscii(text).data()) * scale; }
 
 std::string CutText(const std::string& text, int64_t scale, int64_t width) {
   if (TextWidth(text, scale) <= width) return text;

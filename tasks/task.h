@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -55,6 +56,8 @@ class Task : public Module {
   // What the model says of images [B,3,H,W]: at least "logits" [B,K].
   virtual std::map<std::string, at::Tensor> Predict(const at::Tensor& images, const PredictOptions& options) = 0;
 
+  // h×w of the model's patch tokens, where it has such.
+  virtual std::optional<Size2d> grid() const { return std::nullopt; }
   // Parameters that belong to the model that is exported and evaluated; the objectives' are the rest.
   virtual std::vector<NamedParameter> ModelParameters() const = 0;
   virtual std::vector<NamedBuffer> ModelBuffers() const = 0;

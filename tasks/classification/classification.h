@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,7 @@ class ClassificationTask : public Task {
   void Evaluate(const Batch& batch, Metrics& metrics) override;
   std::string HeadlineMetric() const override { return "top1"; }
   std::map<std::string, at::Tensor> Predict(const at::Tensor& images, const PredictOptions& options) override;
+  std::optional<Size2d> grid() const override { return model_->backbone->grid(); }
   std::vector<NamedParameter> ModelParameters() const override;
   std::vector<NamedBuffer> ModelBuffers() const override;
   std::map<std::string, std::vector<NamedParameter>> ObjectiveParameters() const override;
