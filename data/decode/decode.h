@@ -19,7 +19,7 @@ namespace graticule {
 struct DecodeOptions {
   bool exif_orientation = false;
   std::array<uint8_t, 3> background = {0, 0, 0};
-  int64_t max_pixels = Image::kMaxPixels;
+  int64_t max_pixels = int64_t{1} << 26;
   bool keep_truncated = false;
 
   // What the message says; its mistakes go to `errors`.
