@@ -63,16 +63,17 @@ absl::StatusOr<Image> DecodeWebp(std::string_view bytes, const DecodeOptions& op
   if (ended && !options.keep_truncated) return TooEarly();
   if (demuxer == nullptr) return ended ? TooEarly() : absl::DataLossError("broken WebP: no valid sequence of chunks");
 
+  WebPIterator frame{};
+  const std::unique_ptr<WebPIterator, decltype(&WebPDemuxReleaseIterator)> release(&frame, WebPDemuxReleaseIterator);
+  if (!WebPDemuxGetFrame(demuxer.get(), 1, &frame) || frame.height == 0 || frame.width == 0) {
+    return ended ? TooEarly() : absl::DataLossError("broken WebP: it holds no image");
+  }
+  // Known once there is a frame.
   const int64_t height = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_HEIGHT);
   const int64_t width = WebPDemuxGetI(demuxer.get(), WEBP_FF_CANVAS_WIDTH);
   if (height * width > options.max_pixels) {
     return absl::DataLossError(
         absl::StrCat("broken WebP: ", height, "x", width, " is more than ", options.max_pixels, " pixels"));
-  }
-  WebPIterator frame{};
-  const std::unique_ptr<WebPIterator, decltype(&WebPDemuxReleaseIterator)> release(&frame, WebPDemuxReleaseIterator);
-  if (!WebPDemuxGetFrame(demuxer.get(), 1, &frame) || frame.height == 0 || frame.width == 0) {
-    return ended ? TooEarly() : absl::DataLossError("broken WebP: it holds no image");
   }
   ASSIGN_OR_RETURN(Image image, DecodeFrame(frame, options));
   if (image.height == height && image.width == width) return image;
