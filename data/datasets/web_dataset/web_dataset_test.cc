@@ -1,0 +1,401 @@
+#include "data/datasets/web_dataset/web_dataset.h"
+
+#include <archive.h>
+#include <archive_entry.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <chrono>
+#include <clocale>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "plugin/testing.h"
+
+namespace graticule {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::ElementsAre;
+using ::testing::EndsWith;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+
+struct Member {
+  std::string name;
+  std::string data = {};
+  std::string link = {};  // what it is a symbolic link to
+};
+
+// Bytes of a length and content of their own.
+std::string Bytes(int seed) {
+  std::string bytes(1 + seed * 379 % 2000, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(seed * 31 + i * i);
+  return bytes;
+}
+
+// A tar file by libarchive: POSIX's interchange format without extensions, with them, or GNU's own; compressed or not.
+void WriteTar(const fs::path& path, const std::vector<Member>& members, int format = ARCHIVE_FORMAT_TAR_USTAR,
+              int filter = ARCHIVE_FILTER_NONE) {
+  fs::create_directories(path.parent_path());
+  // libarchive writes UTF-8 only where the locale has it. Reading must do without.
+  ASSERT_NE(std::setlocale(LC_CTYPE, "C.UTF-8"), nullptr);
+  archive* writer = archive_write_new();
+  ASSERT_EQ(archive_write_set_format(writer, format), ARCHIVE_OK);
+  ASSERT_EQ(archive_write_add_filter(writer, filter), ARCHIVE_OK);
+  ASSERT_EQ(archive_write_open_filename(writer, path.c_str()), ARCHIVE_OK);
+  for (const Member& member : members) {
+    archive_entry* entry = archive_entry_new();
+    archive_entry_set_pathname(entry, member.name.c_str());
+    archive_entry_set_perm(entry, 0644);
+    archive_entry_set_mtime(entry, 1700000000, 123456789);  // a fraction of a second needs an extension
+    if (member.link.empty()) {
+      archive_entry_set_filetype(entry, member.name.back() == '/' ? AE_IFDIR : AE_IFREG);
+      archive_entry_set_size(entry, static_cast<int64_t>(member.data.size()));
+    } else {
+      archive_entry_set_filetype(entry, AE_IFLNK);
+      archive_entry_set_symlink(entry, member.link.c_str());
+    }
+    ASSERT_EQ(archive_write_header(writer, entry), ARCHIVE_OK) << archive_error_string(writer);
+    ASSERT_EQ(archive_write_data(writer, member.data.data(), member.data.size()),
+              static_cast<ssize_t>(member.data.size()));
+    archive_entry_free(entry);
+  }
+  ASSERT_EQ(archive_write_close(writer), ARCHIVE_OK) << archive_error_string(writer);
+  archive_write_free(writer);
+  std::setlocale(LC_CTYPE, "C");
+}
+
+// Samples 0 … n-1: KEY.jpg of Bytes(i), KEY.cls of i % 10.
+std::vector<Member> Samples(int n, int first = 0) {
+  std::vector<Member> members;
+  for (int i = first; i < first + n; ++i) {
+    const std::string key = absl::StrFormat("%06d", i);
+    members.push_back({key + ".jpg", Bytes(i)});
+    members.push_back({key + ".cls", absl::StrCat(i % 10)});
+  }
+  return members;
+}
+
+std::string BytesOf(const Sample& sample) { return std::string(std::get<EncodedImage>(sample.image).bytes); }
+
+class WebDatasetTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    root_ = fs::path(::testing::TempDir()) / ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::remove_all(root_);
+    fs::create_directories(root_);
+    config_.add_train((root_ / "train-*.tar").string());
+    config_.set_num_classes(10);
+  }
+
+  std::string Path(const std::string& name) { return (root_ / name).string(); }
+  void WriteTrain(const std::vector<Member>& members) { WriteTar(root_ / "train-0.tar", members); }
+
+  std::unique_ptr<Dataset> Open() { return BuildPlugin<Dataset>(config_); }
+  std::map<std::string, std::string> ErrorsOf(Split split = Split::kTrain) {
+    return Errors(Registry<Dataset>::Create(config_, DatasetContext{split}).status());
+  }
+
+  // KEY=LABEL of the good samples, KEY: REASON of the others, without the shard's path.
+  std::vector<std::string> Describe(const Dataset& dataset) {
+    std::vector<std::string> all;
+    for (int64_t i = 0; i < dataset.size(); ++i) {
+      const auto sample = dataset.Read(i);
+      const std::string name = dataset.SampleName(i);
+      all.push_back(absl::StrCat(
+          name.substr(name.rfind(".tar:") + 5),
+          sample.ok() ? absl::StrCat("=", sample->label) : absl::StrCat(": ", std::string(sample.status().message()))));
+    }
+    return all;
+  }
+
+  fs::path root_;
+  WebDataset config_;
+};
+
+TEST_F(WebDatasetTest, ReadsShardAfterShard) {
+  WriteTar(root_ / "train-0.tar", Samples(3));
+  WriteTar(root_ / "train-1.tar", Samples(20, 3));
+  WriteTar(root_ / "train-2.tar", {});
+  WriteTar(root_ / "train-3.tar", Samples(1, 23));
+  const auto dataset = Open();
+  ASSERT_EQ(dataset->size(), 24);
+  for (int i = 0; i < 24; ++i) {
+    const auto sample = dataset->Read(i);
+    ASSERT_TRUE(sample.ok()) << sample.status();
+    EXPECT_EQ(BytesOf(*sample), Bytes(i));
+    EXPECT_EQ(sample->label, i % 10);
+  }
+  EXPECT_EQ(dataset->SampleName(3), Path("train-1.tar:000003"));
+  EXPECT_EQ(dataset->SampleName(22), Path("train-1.tar:000022"));
+  EXPECT_EQ(dataset->SampleName(23), Path("train-3.tar:000023"));
+  EXPECT_THAT(dataset->Runs(), ElementsAre(3, 20, 1));
+  EXPECT_THAT(dataset->PassedOver(), IsEmpty());
+  EXPECT_EQ(dataset->class_names().size(), 10u);
+  EXPECT_EQ(dataset->class_names()[9], "9");
+}
+
+TEST_F(WebDatasetTest, EveryFormatOfTarAndNamesOfAnyLength) {
+  for (const int format : {ARCHIVE_FORMAT_TAR_USTAR, ARCHIVE_FORMAT_TAR_PAX_INTERCHANGE,
+                           ARCHIVE_FORMAT_TAR_PAX_RESTRICTED, ARCHIVE_FORMAT_TAR_GNUTAR}) {
+    std::vector<std::string> keys = {"short", "a/folder.with/dots/key"};
+    if (format != ARCHIVE_FORMAT_TAR_USTAR) {
+      keys.push_back(std::string(150, 'x'));
+      keys.push_back(std::string(200, 'y') + "/" + std::string(300, 'z'));
+      keys.push_back("schl\xc3\xbcssel");
+    }
+    std::vector<Member> members;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      members.push_back({keys[i] + ".png", Bytes(i)});
+      members.push_back({keys[i] + ".cls", absl::StrCat(i)});
+    }
+    WriteTar(root_ / "train-0.tar", members, format);
+    const auto dataset = Open();
+    ASSERT_EQ(dataset->size(), keys.size()) << format;
+    for (size_t i = 0; i < keys.size(); ++i) {
+      const auto sample = dataset->Read(i);
+      ASSERT_TRUE(sample.ok()) << sample.status();
+      EXPECT_EQ(BytesOf(*sample), Bytes(i)) << format;
+      EXPECT_EQ(sample->label, i);
+      EXPECT_EQ(dataset->SampleName(i), Path("train-0.tar:") + keys[i]);
+    }
+  }
+}
+
+TEST_F(WebDatasetTest, MembersInAnyOrderAndOfOtherKinds) {
+  WriteTrain({{"folder/"},
+              {"folder/a.cls", "1\n"},
+              {"folder/b.JPEG", "b"},
+              {"folder/a.json", "{}"},
+              {"folder/a.webp", "a"},
+              {"c.seg.png", "no image of c"},
+              {"c.jpg", "c"},
+              {"c.cls", " 3 "},
+              {"folder/b.cls", "2"}});
+  const auto dataset = Open();
+  EXPECT_THAT(Describe(*dataset), ElementsAre("folder/a=1", "folder/b=2", "c=3"));
+  EXPECT_EQ(BytesOf(*dataset->Read(1)), "b");
+  EXPECT_EQ(BytesOf(*dataset->Read(2)), "c");
+  EXPECT_THAT(dataset->PassedOver(), IsEmpty());
+}
+
+TEST_F(WebDatasetTest, LabelsThatAreNoneAreBrokenSamples) {
+  std::vector<Member> members;
+  for (const char* label : {"9", "10", "-1", "", "cat", "1 2", "1e0", "99999999999999999999"}) {
+    const std::string key = absl::StrCat("k", members.size() / 2);
+    members.push_back({key + ".jpg", "x"});
+    members.push_back({key + ".cls", label});
+  }
+  WriteTrain(members);
+  EXPECT_THAT(Describe(*Open()), ElementsAre("k0=9",                                                    //
+                                             "k1: k1.cls must hold a number from 0 to 9, found '10'",   //
+                                             "k2: k2.cls must hold a number from 0 to 9, found '-1'",   //
+                                             "k3: k3.cls must hold a number from 0 to 9, found ''",     //
+                                             "k4: k4.cls must hold a number from 0 to 9, found 'cat'",  //
+                                             "k5: k5.cls must hold a number from 0 to 9, found '1 2'",  //
+                                             "k6: k6.cls must hold a number from 0 to 9, found '1e0'",  //
+                                             "k7: k7.cls must hold a number from 0 to 9, found "
+                                             "'99999999999999999999'"));
+}
+
+TEST_F(WebDatasetTest, IncompleteAndDoubledSamplesAreBroken) {
+  WriteTrain({{"a.jpg", "x"},
+              {"b.cls", "1"},
+              {"c.jpg", "x"},
+              {"c.cls", "1"},
+              {"c.png", "x"},
+              {"d.jpg", "x"},
+              {"d.cls", "1"},
+              {"e.cls", "1"},
+              {"e.jpg", "", "d.jpg"},
+              {"d.cls", "2"},
+              {"f.jpg", "x"},
+              {"f.cls", "6"}});
+  EXPECT_THAT(Describe(*Open()), ElementsAre("a: has no label (.cls)",                      //
+                                             "b: has no image (.jpg, .jpeg, .png, .webp)",  //
+                                             "c: has two images: c.jpg, c.png",             //
+                                             "d: has two labels: d.cls, d.cls",             //
+                                             "e: e.jpg is a link or another thing without data", "f=6"));
+}
+
+TEST_F(WebDatasetTest, OtherMembersArePassedOver) {
+  std::vector<Member> members = Samples(1);
+  members.push_back({"README", "x"});
+  members.push_back({"a/.hidden.jpg", "x"});
+  members.push_back({"caption.txt", "x"});
+  WriteTrain(members);
+  const auto dataset = Open();
+  EXPECT_EQ(dataset->size(), 1);
+  EXPECT_THAT(dataset->PassedOver(), ElementsAre(Path("train-0.tar:README: has no name with an extension"),
+                                                 Path("train-0.tar:a/.hidden.jpg: has no name with an extension"),
+                                                 Path("train-0.tar:caption.txt: is neither an image nor a label "
+                                                      "(.cls)")));
+  for (int i = 0; i < 200; ++i) members.push_back({absl::StrCat(i), "x"});
+  WriteTrain(members);
+  EXPECT_EQ(Open()->PassedOver().size(), 101u);
+  EXPECT_THAT(Open()->PassedOver().back(), EndsWith("train-0.tar: 103 more members"));
+}
+
+// Wherever it is cut: the whole samples before count and are as they were, and what is lost shows.
+TEST_F(WebDatasetTest, ACutShard) {
+  const int n = 4;
+  WriteTrain(Samples(n));
+  const std::string path = Path("train-0.tar");
+  std::ifstream file(path, std::ios::binary);
+  const std::string whole((std::istreambuf_iterator<char>(file)), {});
+  size_t end = 0;  // of the last member, padded
+  for (int i = 0; i < n; ++i) end += 512 + (Bytes(i).size() + 511) / 512 * 512 + 512 + 512;
+  for (size_t size = 0; size <= end + 1024; size += 64) {
+    std::ofstream(path, std::ios::binary | std::ios::trunc) << whole.substr(0, size);
+    const auto dataset = Registry<Dataset>::Create(config_, DatasetContext{});
+    if (!dataset.ok()) {
+      EXPECT_LT(size, 512 + 512 + 512 + 512) << dataset.status();  // in the first sample
+      EXPECT_THAT(Errors(dataset.status())["train"], HasSubstr("train-0.tar")) << size;
+      continue;
+    }
+    int good = 0, broken = 0;
+    for (int64_t i = 0; i < (*dataset)->size(); ++i) {
+      const auto sample = (*dataset)->Read(i);
+      if (!sample.ok()) {
+        ++broken;
+        EXPECT_THAT(std::string(sample.status().message()), testing::AnyOf(HasSubstr("cut"), HasSubstr("no label")));
+        continue;
+      }
+      EXPECT_EQ(i, good++);
+      EXPECT_EQ(BytesOf(*sample), Bytes(i)) << size;
+      EXPECT_EQ(sample->label, i);
+    }
+    // One block of zeros is enough of an end mark.
+    EXPECT_EQ(broken > 0, size < end + 512 || size % 512 != 0) << size;
+    EXPECT_LE(broken, 1) << size;
+    if (size >= end) EXPECT_EQ(good, n) << size;
+  }
+}
+
+TEST_F(WebDatasetTest, ADamagedHeader) {
+  WriteTrain(Samples(5));
+  std::fstream file(Path("train-0.tar"), std::ios::binary | std::ios::in | std::ios::out);
+  file.seekp(4 * 512 + 512 + 512);  // of the second sample's label
+  file << std::string(512, 'x');
+  file.close();
+  const auto described = Describe(*Open());
+  ASSERT_EQ(described.size(), 2u);
+  EXPECT_EQ(described[0], "000000=0");
+  EXPECT_THAT(described[1], HasSubstr("the shard is cut or damaged: Damaged tar archive"));
+}
+
+TEST_F(WebDatasetTest, JoinedShardsCountWhole) {
+  WriteTar(root_ / "a.tar", Samples(2));
+  WriteTar(root_ / "b.tar", Samples(2, 2));
+  std::ofstream(Path("train-0.tar"), std::ios::binary)
+      << std::ifstream(Path("a.tar")).rdbuf() << std::ifstream(Path("b.tar")).rdbuf();
+  EXPECT_THAT(Describe(*Open()), ElementsAre("000000=0", "000001=1", "000002=2", "000003=3"));
+}
+
+TEST_F(WebDatasetTest, FilesThatAreNoShards) {
+  const auto error = [&] { return ErrorsOf()["train"]; };
+  std::ofstream(Path("train-0.tar")) << "";
+  EXPECT_THAT(error(), EndsWith("train-0.tar: is empty"));
+  std::ofstream(Path("train-0.tar")) << std::string(3000, 'x');
+  EXPECT_THAT(error(), HasSubstr("train-0.tar: is no tar file: "));
+  for (const int filter : {ARCHIVE_FILTER_GZIP, ARCHIVE_FILTER_ZSTD, ARCHIVE_FILTER_XZ}) {
+    WriteTar(root_ / "train-0.tar", Samples(2), ARCHIVE_FORMAT_TAR_USTAR, filter);
+    EXPECT_THAT(error(), HasSubstr("; samples can't be read at random from it: uncompress it"));
+  }
+  fs::remove(root_ / "train-0.tar");
+  fs::create_directory(root_ / "train-0.tar");
+  EXPECT_THAT(error(), EndsWith("train-0.tar: is a folder or another thing than a file"));
+  fs::remove(root_ / "train-0.tar");
+  ASSERT_EQ(mkfifo(Path("train-0.tar").c_str(), 0600), 0);
+  EXPECT_THAT(error(), EndsWith("train-0.tar: is a folder or another thing than a file"));
+  fs::remove(root_ / "train-0.tar");
+  config_.set_train(0, Path("train-{0..1}.tar"));
+  WriteTrain(Samples(1));
+  EXPECT_THAT(error(), HasSubstr("train-1.tar': No such file"));
+}
+
+TEST_F(WebDatasetTest, ShardsWithoutAnythingToUse) {
+  WriteTrain({});
+  EXPECT_THAT(ErrorsOf()["train"], HasSubstr("no samples (an image and a label, KEY.jpg and KEY.cls) in "));
+  WriteTrain({{"a.txt", "x"}});
+  EXPECT_THAT(ErrorsOf()["train"], HasSubstr("no samples (an image and a label, KEY.jpg and KEY.cls) in "));
+  WriteTrain({{"a.jpg", "x"}});
+  EXPECT_THAT(ErrorsOf()["train"], HasSubstr("no sample of the shards can be used; the first is " +
+                                             Path("train-0.tar:a: has no label (.cls)")));
+}
+
+TEST_F(WebDatasetTest, ShardsThatChangeAfterOpening) {
+  WriteTar(root_ / "train-0.tar", Samples(3));
+  WriteTar(root_ / "train-1.tar", Samples(3, 3));
+  WriteTar(root_ / "train-2.tar", Samples(3, 6));
+  const auto dataset = Open();
+  ASSERT_TRUE(dataset->Read(4).ok());
+  fs::remove(root_ / "train-0.tar");
+  EXPECT_THAT(std::string(dataset->Read(0).status().message()), HasSubstr("train-0.tar': No such file"));
+  // One that is open.
+  fs::resize_file(root_ / "train-1.tar", 600);
+  EXPECT_THAT(std::string(dataset->Read(4).status().message()), HasSubstr("the shard has changed since it was opened"));
+  // Other content of the same size.
+  WriteTar(root_ / "train-2.tar", Samples(3, 6));
+  fs::last_write_time(root_ / "train-2.tar", fs::last_write_time(root_ / "train-2.tar") + std::chrono::hours(1));
+  EXPECT_THAT(std::string(dataset->Read(8).status().message()), HasSubstr("the shard has changed since it was opened"));
+}
+
+TEST_F(WebDatasetTest, MoreShardsThanStayOpenAndManyThreads) {
+  for (int shard = 0; shard < 100; ++shard) {
+    WriteTar(root_ / absl::StrFormat("train-%03d.tar", shard), Samples(2, 2 * shard));
+  }
+  const auto dataset = Open();
+  ASSERT_EQ(dataset->size(), 200);
+  std::vector<int> good(4);
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 4; ++t) {
+    threads.emplace_back([&, t] {
+      for (int64_t i = 0; i < 1000; ++i) {
+        const int64_t index = (i * 37 + t * 11) % 200;
+        const auto sample = dataset->Read(index);
+        good[t] += sample.ok() && BytesOf(*sample) == Bytes(index) && sample->label == index % 10;
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_THAT(good, ElementsAre(1000, 1000, 1000, 1000));
+}
+
+TEST_F(WebDatasetTest, ClassNames) {
+  WriteTrain(Samples(2));
+  std::ofstream(Path("names.txt")) << "cat\ncrane\ncrane\n";
+  config_.set_class_names(Path("names.txt"));
+  EXPECT_THAT(ErrorsOf()["num_classes"], HasSubstr("is 10, but " + Path("names.txt") + " has 3 names"));
+  config_.clear_num_classes();
+  EXPECT_THAT(Open()->class_names(), ElementsAre("cat", "crane", "crane"));
+  config_.set_class_names(Path("none.txt"));
+  EXPECT_THAT(ErrorsOf()["class_names"], HasSubstr("none.txt"));
+}
+
+TEST_F(WebDatasetTest, BadConfigs) {
+  WebDataset config;
+  const auto errors = Errors(Registry<Dataset>::Create(config, DatasetContext{}).status());
+  EXPECT_THAT(errors.at("train"), HasSubstr("is required"));
+  EXPECT_THAT(errors.at("num_classes"), HasSubstr("is required, or class_names"));
+  EXPECT_THAT(ErrorsOf(Split::kVal)["val"], HasSubstr("is required"));
+  EXPECT_THAT(ErrorsOf()["train[0]"], HasSubstr("no file is called"));
+  WriteTrain(Samples(1));
+  config_.add_train(Path("train-{0..}.tar"));
+  config_.add_train(Path("train-0.tar"));
+  config_.set_num_classes(-1);
+  EXPECT_THAT(ErrorsOf()["train[1]"], HasSubstr("is neither a rising range"));
+  EXPECT_THAT(ErrorsOf()["train[2]"], HasSubstr("train-0.tar is named twice"));
+  EXPECT_THAT(ErrorsOf()["num_classes"], HasSubstr("must be positive, found -1"));
+}
+
+}  // namespace
+}  // namespace graticule
