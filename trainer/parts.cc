@@ -1,6 +1,7 @@
 #include "trainer/parts.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <filesystem>
 #include <memory>
@@ -11,6 +12,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "data/loader/cached_dataset.h"
+#include "data/loader/free_memory.h"
 #include "plugin/registry.h"
 #include "trainer/device.h"
 #include "trainer/sinks/sink.h"
@@ -81,6 +84,9 @@ void CheckDataFields(const Data& data, FieldErrors& errors) {
   not_negative("data.augmentation_repeats", data.augmentation_repeats());
   not_negative("data.shuffle_buffer", data.shuffle_buffer());
   not_negative("data.cache.max_bytes", data.cache().max_bytes());
+  if (!Cache::Kind_IsValid(data.cache().kind())) {
+    errors.Add("data.cache.kind", absl::StrCat("must be NONE, ENCODED or DECODED, found ", data.cache().kind()));
+  }
   if (data.has_max_broken() && !(data.max_broken() >= 0 && data.max_broken() <= 1)) {
     errors.Add("data.max_broken", absl::StrCat("is a share, 0 to 1; found ", data.max_broken()));
   }
@@ -194,6 +200,15 @@ std::unique_ptr<Loader> DataParts::EvalLoader(const Experiment& experiment) cons
 
 namespace {
 
+void AddCache(const Cache& cache, DataParts& parts) {
+  if (cache.kind() != Cache::ENCODED && cache.kind() != Cache::DECODED) return;
+  const auto budget =
+      std::make_shared<std::atomic<int64_t>>(cache.max_bytes() > 0 ? cache.max_bytes() : FreeMemory() / 2);
+  for (std::unique_ptr<Dataset>* dataset : {&parts.train, &parts.val}) {
+    *dataset = std::make_unique<CachedDataset>(std::move(*dataset), cache.kind(), budget, parts.decode);
+  }
+}
+
 // What evaluation needs besides the data set, which is all that prediction needs.
 DataParts MakeEvalParts(const Data& data, FieldErrors& errors) {
   CheckDataFields(data, errors);
@@ -220,6 +235,7 @@ absl::StatusOr<DataParts> BuildData(const Experiment& experiment) {
   parts.train = OpenSplit(data, Split::kTrain, errors);
   // One mistake in a data set's config is one error, not one a split.
   if (parts.train != nullptr) parts.val = OpenSplit(data, Split::kVal, errors);
+  if (errors.empty()) AddCache(data.cache(), parts);
   const int64_t classes = parts.train == nullptr ? 1 : static_cast<int64_t>(parts.train->class_names().size());
   parts.batch_transforms =
       MakeEach<BatchTransform>(data.batch_transforms(), "data.batch_transforms", {.num_classes = classes}, errors);

@@ -1,5 +1,6 @@
 #include "data/loader/loader.h"
 
+#include <png.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -8,14 +9,20 @@
 #include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
+#include <mutex>
 #include <set>
 #include <stdexcept>
 #include <string>
 #include <thread>
 
 #include "ATen/Parallel.h"
+#include "ATen/TensorOperators.h"
 #include "ATen/ops/equal.h"
+#include "ATen/ops/one_hot.h"
 #include "absl/strings/str_cat.h"
+#include "data/loader/cached_dataset.h"
+#include "data/transforms/geometry.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -41,6 +48,7 @@ class GreyDataset : public Dataset {
     if (broken == broken_.end()) return Sample{Grey(index, kSize), index % 7};
     if (broken->second == "read") return absl::NotFoundError("no such file");
     if (broken->second == "throw") throw std::runtime_error("thrown by the dataset");
+    if (broken->second == "truncated") return absl::OutOfRangeError("ends after 7 rows");
     if (broken->second == "size") return Sample{Grey(index, {kSize.height + 1, kSize.width}), 0};
     return Sample{EncodedImage(std::string("not an image")), 0};
   }
@@ -67,6 +75,41 @@ class FunctionTransform : public Transform {
  private:
   std::function<void(Image&, Draws&)> function_;
 };
+
+// A window of half the image's sides, at random.
+class HalfTransform : public Transform {
+ public:
+  explicit HalfTransform(Size2d size) : size_(size) {}
+  void Apply(Image& image, Draws& draws) const override { ApplyWindow(*Window(image.size(), draws), image); }
+  std::optional<ResizedWindow> Window(Size2d image, Draws& draws) const override {
+    const Size2d half = image / 2;
+    const int64_t top = draws.Below(half.height), left = draws.Below(half.width);
+    return ResizedWindow{{top, left, half}, size_, BICUBIC};
+  }
+
+ private:
+  Size2d size_;
+};
+
+class FunctionBatchTransform : public BatchTransform {
+ public:
+  explicit FunctionBatchTransform(std::function<void(Batch&, Draws&)> function) : function_(std::move(function)) {}
+  void Apply(Batch& batch, Draws& draws) const override { function_(batch, draws); }
+
+ private:
+  std::function<void(Batch&, Draws&)> function_;
+};
+
+// Adds the batch, turned around, to itself, by a share that is drawn.
+const FunctionBatchTransform& Mix() {
+  static const FunctionBatchTransform& mix = *new FunctionBatchTransform([](Batch& batch, Draws& draws) {
+    const double share = draws.Uniform();
+    const at::Tensor images = batch.images.to(at::kFloat), labels = at::one_hot(batch.labels, 7).to(at::kFloat);
+    batch.images = (images * share + images.flip(0) * (1 - share)).to(at::kByte);
+    batch.soft_labels = labels * share + labels.flip(0) * (1 - share);
+  });
+  return mix;
+}
 
 const FunctionTransform& Noise() {
   static const FunctionTransform& noise = *new FunctionTransform([](Image& image, Draws& draws) {
@@ -113,6 +156,8 @@ void ExpectSame(const std::vector<Batch>& a, const std::vector<Batch>& b) {
     EXPECT_EQ(a[i].indices, b[i].indices) << "batch " << i;
     EXPECT_TRUE(at::equal(a[i].images, b[i].images)) << "batch " << i;
     EXPECT_TRUE(at::equal(a[i].labels, b[i].labels)) << "batch " << i;
+    ASSERT_EQ(a[i].soft_labels.defined(), b[i].soft_labels.defined());
+    if (a[i].soft_labels.defined()) EXPECT_TRUE(at::equal(a[i].soft_labels, b[i].soft_labels)) << "batch " << i;
   }
 }
 
@@ -202,12 +247,19 @@ TEST(LoaderTest, ThreadCountChangesNothing) {
     LoaderOptions options = Options(64);
     options.drop_last = drop_last;
     options.max_broken = 0.1;
+    const auto epoch = [&] {
+      Loader loader(&dataset, {&Noise()}, {&Mix()}, options);
+      loader.Start(3);
+      return Drain(loader);
+    };
     options.threads = 1;
-    const std::vector<Batch> one = Epoch(dataset, options, 3);
-    options.threads = 4;
-    ExpectSame(one, Epoch(dataset, options, 3));
-    options.batches_ahead = 1;
-    ExpectSame(one, Epoch(dataset, options, 3));
+    const std::vector<Batch> one = epoch();
+    EXPECT_TRUE(one[0].soft_labels.defined());
+    for (const auto& [threads, batches_ahead] : {std::pair(2, 4), {5, 4}, {5, 1}}) {
+      options.threads = threads;
+      options.batches_ahead = batches_ahead;
+      ExpectSame(one, epoch());
+    }
   }
 }
 
@@ -265,6 +317,155 @@ TEST(LoaderTest, RanksShareTheGlobalBatches) {
       EXPECT_TRUE(at::equal(ranks[1][g].images, global[g].images.narrow(0, 4, 4)));
     }
   }
+}
+
+class RunsDataset : public GreyDataset {
+ public:
+  using GreyDataset::GreyDataset;
+  std::vector<int64_t> Runs() const override { return {size() / 2, size() / 4, size() - size() / 2 - size() / 4}; }
+};
+
+// What all ranks together see of global batches of 16, from one on.
+std::vector<int64_t> SeenByAll(const Dataset& dataset, LoaderOptions options, int world_size, int64_t first_batch) {
+  options.batch_size = 16 / world_size;
+  options.world_size = world_size;
+  std::vector<std::vector<Batch>> ranks;
+  for (options.rank = 0; options.rank < world_size; ++options.rank) {
+    ranks.push_back(Epoch(dataset, options, 4, first_batch));
+  }
+  std::vector<int64_t> seen;
+  for (size_t batch = 0; batch < ranks[0].size(); ++batch) {
+    for (const std::vector<Batch>& rank : ranks) {
+      seen.insert(seen.end(), rank[batch].indices.begin(), rank[batch].indices.end());
+    }
+  }
+  return seen;
+}
+
+TEST(LoaderTest, TheGlobalOrderIsTheSameForEveryNumberOfRanks) {
+  const GreyDataset whole(200);
+  const RunsDataset runs(200);
+  for (const Dataset* dataset : {static_cast<const Dataset*>(&whole), static_cast<const Dataset*>(&runs)}) {
+    for (const int64_t repeats : {1, 3}) {
+      LoaderOptions options = Options(16);
+      options.repeats = repeats;
+      options.shuffle_buffer = 50;
+      const std::vector<int64_t> one = SeenByAll(*dataset, options, 1, 0);
+      ASSERT_EQ(one.size(), 192u);
+      const std::vector<int64_t> tail(one.begin() + 16 * 5, one.end());
+      for (const int world_size : {2, 4}) {
+        EXPECT_EQ(SeenByAll(*dataset, options, world_size, 0), one);
+        // Goes on in the middle, whatever the number was before.
+        EXPECT_EQ(SeenByAll(*dataset, options, world_size, 5), tail);
+      }
+    }
+  }
+}
+
+TEST(LoaderTest, RunsAreReadOneAfterTheOther) {
+  const RunsDataset dataset(400);
+  LoaderOptions options = Options(10);
+  options.shuffle_buffer = 20;
+  // At the borders of a run, a buffer may hold two.
+  std::vector<int64_t> runs;
+  for (const int64_t index : Indices(Epoch(dataset, options))) runs.push_back(index < 200 ? 0 : index < 300 ? 1 : 2);
+  int64_t changes = 0;
+  for (size_t i = 1; i < runs.size(); ++i) changes += runs[i] != runs[i - 1];
+  EXPECT_LE(changes, 2);  // 200 and 100 are multiples of 20
+}
+
+TEST(LoaderTest, RepeatsAreCopiesWithDrawsOfTheirOwn) {
+  const GreyDataset dataset(60);
+  LoaderOptions options = Options(12);
+  options.repeats = 3;
+  const std::vector<Batch> batches = Epoch(dataset, options);
+  ASSERT_EQ(batches.size(), 5u);  // as long as without
+  std::set<int64_t> seen;
+  for (const Batch& batch : batches) {
+    for (int64_t i = 0; i < 12; i += 3) {
+      EXPECT_EQ(batch.indices[i], batch.indices[i + 1]);
+      EXPECT_EQ(batch.indices[i], batch.indices[i + 2]);
+      EXPECT_TRUE(seen.insert(batch.indices[i]).second);
+      EXPECT_FALSE(at::equal(batch.images[i], batch.images[i + 1]));
+      EXPECT_FALSE(at::equal(batch.images[i], batch.images[i + 2]));
+      EXPECT_FALSE(at::equal(batch.images[i + 1], batch.images[i + 2]));
+    }
+  }
+  EXPECT_EQ(seen.size(), 20u);
+  // The first copy is what the sample is without repeats.
+  options.repeats = 1;
+  const std::vector<Batch> once = Epoch(dataset, options);
+  EXPECT_EQ(once[0].indices[0], batches[0].indices[0]);
+  EXPECT_TRUE(at::equal(once[0].images[0], batches[0].images[0]));
+}
+
+TEST(LoaderTest, EveryEpochOfRepeatsShowsOthers) {
+  const GreyDataset dataset(300);
+  LoaderOptions options = Options(30);
+  options.repeats = 3;
+  std::map<int64_t, int> times;
+  for (int64_t epoch = 0; epoch < 30; ++epoch) {
+    for (const int64_t index : Indices(Epoch(dataset, options, epoch))) ++times[index];
+  }
+  // An epoch shows a third of the samples: (2/3)^30 · 300 = 0.002 samples never.
+  EXPECT_EQ(times.size(), 300u);
+  // Each 3 · Binomial(30, 1/3) times: 30 on average, with a deviation of 7.7.
+  double variance = 0;
+  for (const auto& [index, count] : times) variance += (count - 30) * (count - 30) / 300.0;
+  EXPECT_NEAR(variance, 60, 20);
+}
+
+TEST(LoaderTest, ABrokenSampleIsReplacedForAllItsRepeats) {
+  const GreyDataset dataset(60, {{7, "read"}});
+  LoaderOptions options = Options(30);
+  options.repeats = 3;
+  options.shuffle = false;
+  Loader loader(&dataset, {&Noise()}, {}, options);
+  loader.Start(0);
+  const std::vector<Batch> batches = Drain(loader);
+  ASSERT_EQ(batches.size(), 2u);
+  EXPECT_EQ(std::count(batches[0].indices.begin(), batches[0].indices.end(), 8), 6);
+  EXPECT_EQ(loader.broken(), 1);
+}
+
+TEST(LoaderTest, BatchTransformsSeeWholeBatchesAndDrawByTheirPlace) {
+  const GreyDataset dataset(70, {{5, "read"}});
+  LoaderOptions options = Options(16);
+  options.drop_last = false;
+  options.shuffle = false;
+  std::set<uint64_t> drawn;
+  std::mutex mutex;
+  const FunctionBatchTransform look([&](Batch& batch, Draws& draws) {
+    EXPECT_EQ(batch.labels.size(0), batch.size());
+    EXPECT_EQ(static_cast<int64_t>(batch.indices.size()), batch.size());
+    EXPECT_TRUE(batch.images.is_contiguous(at::MemoryFormat::ChannelsLast));
+    for (int64_t i = 0; i < batch.size(); ++i) {
+      EXPECT_TRUE(batch.images[i].eq(batch.indices[i]).all().item<bool>());
+    }
+    const std::lock_guard lock(mutex);
+    drawn.insert(draws());
+  });
+  const FunctionBatchTransform mark([](Batch& batch, Draws&) { batch.soft_labels = batch.labels.to(at::kFloat); });
+  Loader loader(&dataset, {}, {&look, &mark}, options);
+  for (int64_t epoch = 0; epoch < 2; ++epoch) {
+    loader.Start(epoch);
+    std::vector<int64_t> sizes;
+    for (const Batch& batch : Drain(loader)) {
+      sizes.push_back(batch.size());
+      EXPECT_TRUE(at::equal(batch.soft_labels, batch.labels.to(at::kFloat)));
+    }
+    EXPECT_THAT(sizes, ElementsAre(15, 16, 16, 16, 6));
+  }
+  EXPECT_EQ(drawn.size(), 10u);  // each batch of each epoch its own
+}
+
+TEST(LoaderTest, WhatABatchTransformThrowsEndsTheEpoch) {
+  const GreyDataset dataset(30);
+  const FunctionBatchTransform thrower([](Batch&, Draws&) { throw std::runtime_error("thrown by the mixing"); });
+  Loader loader(&dataset, {}, {&thrower}, Options(10));
+  loader.Start(0);
+  EXPECT_THAT(ErrorMessage(loader), HasSubstr("data.batch_transforms: thrown by the mixing"));
+  EXPECT_FALSE(loader.Next().ok());
 }
 
 TEST(LoaderTest, ARankMayHaveNoPartOfTheLastBatch) {
@@ -354,6 +555,23 @@ TEST(LoaderTest, NoBrokenSampleMayBeAllowed) {
   EXPECT_THAT(ErrorMessage(loader), HasSubstr("grey[39]: no such file"));
 }
 
+TEST(LoaderTest, ATruncatedFileMayEndTheEpochWhateverMaxBrokenSays) {
+  const GreyDataset dataset(40, {{3, "read"}, {15, "truncated"}});
+  LoaderOptions options = Options(10);
+  options.shuffle = false;
+  options.max_broken = 0.5;
+  Loader patient(&dataset, {}, {}, options);
+  patient.Start(0);
+  EXPECT_EQ(Drain(patient).size(), 4u);
+  options.stop_at_truncated = true;
+  Loader strict(&dataset, {}, {}, options);
+  strict.Start(0);
+  EXPECT_TRUE(strict.Next().ok());
+  const absl::Status status = strict.Next().status();
+  EXPECT_EQ(status.code(), absl::StatusCode::kDataLoss);
+  EXPECT_EQ(status.message(), "a truncated file ends the run: grey[15]: ends after 7 rows");
+}
+
 TEST(LoaderTest, ADatasetWithoutAGoodSampleIsAnError) {
   std::map<int64_t, std::string> all;
   for (int64_t i = 0; i < 30; ++i) all[i] = "throw";
@@ -436,20 +654,116 @@ int64_t ResidentPages() {
   return resident;
 }
 
+// PNG files of noise, between 30 and 50 pixels a side.
+class PngDataset : public GreyDataset {
+ public:
+  explicit PngDataset(int64_t size) : GreyDataset(size) {
+    for (int64_t i = 0; i < kFiles; ++i) {
+      png_image image{};
+      image.version = PNG_IMAGE_VERSION;
+      image.width = static_cast<png_uint_32>(30 + i);
+      image.height = static_cast<png_uint_32>(50 - i);
+      image.format = PNG_FORMAT_RGB;
+      Pixels pixels(3 * image.width * image.height);
+      Draws draws({static_cast<uint64_t>(i)});
+      for (uint8_t& value : pixels) value = static_cast<uint8_t>(draws.Below(256));
+      std::string bytes(2 * pixels.size(), '\0');
+      png_alloc_size_t written = bytes.size();
+      EXPECT_TRUE(png_image_write_to_memory(&image, bytes.data(), &written, 0, pixels.data(), 0, nullptr));
+      bytes.resize(written);
+      files_.push_back(std::move(bytes));
+    }
+  }
+  absl::StatusOr<Sample> Read(int64_t index) const override {
+    return Sample{EncodedImage(files_[index % kFiles]), index % 7};
+  }
+
+ private:
+  static constexpr int64_t kFiles = 20;
+  std::vector<std::string> files_;
+};
+
+TEST(LoaderTest, AWindowIsCutByTheSameDrawsHoweverItIsDecoded) {
+  const PngDataset dataset(40);
+  const HalfTransform half(kSize);
+  const FunctionTransform apply([&half](Image& image, Draws& draws) { half.Apply(image, draws); });
+  // A draw that comes after the window's.
+  const FunctionTransform mark([](Image& image, Draws& draws) { image.pixels[0] = draws() >> 56; });
+  const auto epoch = [&](const Transform* transform, bool exact, int threads) {
+    LoaderOptions options = Options(10);
+    options.exact = exact;
+    options.threads = threads;
+    Loader loader(&dataset, {transform, &mark}, {&Mix()}, options);
+    loader.Start(0);
+    return Drain(loader);
+  };
+  const std::vector<Batch> applied = epoch(&apply, true, 1);
+  ASSERT_EQ(applied.size(), 4u);
+  for (const int threads : {1, 2, 5}) {
+    ExpectSame(epoch(&half, true, threads), applied);
+    ExpectSame(epoch(&half, false, threads), applied);  // a PNG is never decoded at another size
+  }
+}
+
+// A batch takes 384 KiB and an epoch 6 MiB, so a batch an epoch that is not given back takes 8 MiB more in the end, and
+// one image in a hundred 1 MiB; the rest is for an allocator that settles.
 TEST(LoaderTest, MemoryIsFlatOverEpochs) {
-  const GreyDataset dataset(512);
-  const FunctionTransform grow([](Image& image, Draws&) { image = GreyDataset::Grey(1, {64, 64}); });
-  LoaderOptions options = Options(32);  // 384 KiB a batch, 6 MiB an epoch
+  const HalfTransform half({64, 64});
+  LoaderOptions options = Options(32);
   options.image_size = {64, 64};
   options.threads = 3;
-  Loader loader(&dataset, {&grow}, {}, options);
-  int64_t before = 0;
-  for (int64_t epoch = 0; epoch < 40; ++epoch) {
-    if (epoch == 10) before = ResidentPages();
-    loader.Start(epoch);
-    Drain(loader);
+  options.exact = false;
+  for (const bool cached : {false, true}) {
+    std::unique_ptr<Dataset> dataset = std::make_unique<PngDataset>(512);
+    if (cached) {
+      dataset = std::make_unique<CachedDataset>(std::move(dataset), Cache::ENCODED,
+                                                std::make_shared<std::atomic<int64_t>>(1 << 20), DecodeOptions());
+    }
+    Loader loader(dataset.get(), {&half}, {&Mix()}, options);
+    int64_t before = 0;
+    for (int64_t epoch = 0; epoch < 24; ++epoch) {
+      if (epoch == 2) before = ResidentPages();
+      loader.Start(epoch);
+      Drain(loader);
+    }
+    EXPECT_LT((ResidentPages() - before) * ::sysconf(_SC_PAGESIZE), 6 << 20) << cached;
   }
-  EXPECT_LT((ResidentPages() - before) * ::sysconf(_SC_PAGESIZE), 8 << 20);
+}
+
+TEST(LoaderTest, ItsThreadsTellWhatTheyWorked) {
+  class SlowDataset : public GreyDataset {
+   public:
+    using GreyDataset::GreyDataset;
+    absl::StatusOr<Sample> Read(int64_t index) const override {
+      std::this_thread::sleep_for(std::chrono::milliseconds(4));
+      return GreyDataset::Read(index);
+    }
+  };
+  const SlowDataset dataset(40);
+  const FunctionTransform slow([](Image&, Draws&) { std::this_thread::sleep_for(std::chrono::milliseconds(2)); });
+  LoaderOptions options = Options(20);
+  Loader loader(&dataset, {&slow}, {}, options);
+  loader.Start(0);
+  Drain(loader);
+  const LoaderTimes times = loader.times();
+  EXPECT_GE(times.read, 0.160);
+  EXPECT_GE(times.augment, 0.080);
+  EXPECT_GT(times.read, times.augment);
+  EXPECT_EQ(times.decode, 0);
+  EXPECT_EQ(times.resize, 0);
+  EXPECT_GT(times.collate, 0);
+  EXPECT_LT(times.collate, times.augment);
+
+  const PngDataset files(20);
+  const HalfTransform half(kSize);
+  for (const bool exact : {true, false}) {
+    options.exact = exact;
+    Loader other(&files, {&half}, {}, options);
+    other.Start(0);
+    Drain(other);
+    EXPECT_GT(other.times().decode, 0);
+    EXPECT_GT(other.times().resize, 0);
+  }
 }
 
 TEST(LoaderTest, WaitingIsCounted) {

@@ -3,11 +3,13 @@
 #include <filesystem>
 #include <fstream>
 #include <memory>
+#include <optional>
 #include <thread>
 #include <variant>
 #include <vector>
 
 #include "data/datasets/dataset.h"
+#include "data/transforms/geometry.h"
 #include "data/transforms/transform.h"
 #include "tests/conformance/conformance.h"
 
@@ -154,6 +156,23 @@ TEST_P(TransformConformance, IsAFunctionOfImageAndDraws) {
     a->Apply(x, draws_x);
     b->Apply(y, draws_y);
     EXPECT_EQ(x, y);
+  }
+}
+
+TEST_P(TransformConformance, AppliesItsWindowWithTheSameDraws) {
+  const auto transform = Make();
+  for (const auto& [height, width] : {std::pair(8, 12), std::pair(3, 200), std::pair(60, 50)}) {
+    for (uint64_t key = 0; key < 20; ++key) {
+      Image applied = Gradient(height, width), cut = applied;
+      Draws of_apply({key}), of_window({key});
+      const std::optional<ResizedWindow> window = transform->Window(cut.size(), of_window);
+      if (window) {
+        transform->Apply(applied, of_apply);
+        ApplyWindow(*window, cut);
+        EXPECT_EQ(applied, cut);
+      }
+      EXPECT_EQ(of_apply(), of_window());
+    }
   }
 }
 
