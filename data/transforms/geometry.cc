@@ -79,6 +79,18 @@ void ApplyWindow(const ResizedWindow& window, Image& image) {
   image = ResizedCrop(image, window.window, window.size, window.interpolation, window.antialias);
 }
 
+Size2d CoveringSize(Size2d image, Size2d target) {
+  if (target.height * image.width >= target.width * image.height) {
+    return {target.height, target.height * image.width / image.height};
+  }
+  return {target.width * image.height / image.width, target.width};
+}
+
+Interpolation DrawInterpolation(Interpolation interpolation, Draws& draws) {
+  if (interpolation != RANDOM) return interpolation;
+  return draws.Bernoulli(0.5) ? BILINEAR : BICUBIC;
+}
+
 Size2d SizeFromField(const google::protobuf::RepeatedField<int32_t>& field, std::string_view path, Size2d otherwise,
                      FieldErrors& errors) {
   if (field.empty()) return otherwise;

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "data/image.h"
+#include "data/random.h"
 #include "data/transforms/interpolation.pb.h"
 #include "data/transforms/transform.h"
 #include "google/protobuf/repeated_field.h"
@@ -23,6 +24,13 @@ Image ResizedCrop(const Image& image, const Box& box, Size2d size, Interpolation
 
 // The image becomes its window, resized.
 void ApplyWindow(const ResizedWindow& window, Image& image);
+
+// The size at which an image, its aspect ratio kept, just covers `target`: one side equals the target's, the other is
+// at least as long (rounded down).
+Size2d CoveringSize(Size2d image, Size2d target);
+
+// `interpolation`, or where that is RANDOM one of its two.
+Interpolation DrawInterpolation(Interpolation interpolation, Draws& draws);
 
 // A height and a width, or one number for a square, from a config's repeated field; `otherwise` where it is empty. Adds
 // to `errors` where the field is neither.

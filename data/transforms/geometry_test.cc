@@ -120,5 +120,25 @@ TEST(SizeFromFieldTest, NamesWhatItFound) {
   EXPECT_THAT(errors.errors()[2].message, HasSubstr("found [4, -1]"));
 }
 
+TEST(CoveringSizeTest, ShorterSideOfASquareTarget) {
+  EXPECT_EQ(CoveringSize({375, 500}, {256, 256}), (Size2d{256, 341}));  // 341.33
+  EXPECT_EQ(CoveringSize({500, 375}, {256, 256}), (Size2d{341, 256}));
+  EXPECT_EQ(CoveringSize({8, 8}, {256, 256}), (Size2d{256, 256}));
+  EXPECT_EQ(CoveringSize({1, 1000}, {16, 16}), (Size2d{16, 16000}));
+}
+
+TEST(CoveringSizeTest, CoversARectangle) {
+  EXPECT_EQ(CoveringSize({100, 100}, {32, 64}), (Size2d{64, 64}));
+  EXPECT_EQ(CoveringSize({100, 400}, {32, 64}), (Size2d{32, 128}));
+  for (int64_t height = 1; height < 40; ++height) {
+    for (int64_t width = 1; width < 40; ++width) {
+      const Size2d size = CoveringSize({height, width}, {13, 17});
+      EXPECT_GE(size.height, 13);
+      EXPECT_GE(size.width, 17);
+      EXPECT_TRUE(size.height == 13 || size.width == 17);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace graticule

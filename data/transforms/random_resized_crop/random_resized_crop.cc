@@ -63,9 +63,7 @@ void RandomResizedCropTransform::Apply(Image& image, Draws& draws) const {
 
 std::optional<ResizedWindow> RandomResizedCropTransform::Window(Size2d image, Draws& draws) const {
   const Box window = DrawWindow(image, scale_, ratio_, draws);
-  const Interpolation interpolation =
-      interpolation_ != RANDOM ? interpolation_ : (draws.Bernoulli(0.5) ? BILINEAR : BICUBIC);
-  return ResizedWindow{window, size_, interpolation, antialias_};
+  return ResizedWindow{window, size_, DrawInterpolation(interpolation_, draws), antialias_};
 }
 
 namespace {

@@ -8,13 +8,6 @@
 
 namespace graticule {
 
-Size2d CoveringSize(Size2d image, Size2d target) {
-  if (target.height * image.width >= target.width * image.height) {
-    return {target.height, target.height * image.width / image.height};
-  }
-  return {target.width * image.height / image.width, target.width};
-}
-
 absl::StatusOr<std::unique_ptr<Transform>> ResizeTransform::Create(const Resize& config,
                                                                    const TransformContext& context) {
   FieldErrors errors;

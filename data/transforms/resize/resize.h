@@ -11,10 +11,6 @@
 
 namespace graticule {
 
-// The size at which an image, its aspect ratio kept, just covers `target`: one side equals the target's, the other is
-// at least as long (rounded down).
-Size2d CoveringSize(Size2d image, Size2d target);
-
 class ResizeTransform : public Transform {
  public:
   static absl::StatusOr<std::unique_ptr<Transform>> Create(const Resize& config, const TransformContext& context);
