@@ -26,10 +26,16 @@ TEST(LinkTest, TheProgramHasThePluginsOfTheTree) {
                                                 "graticule.Jigsaw", "graticule.RelativePositionalLabel"}));
   EXPECT_THAT(Names("task"), IsSupersetOf({"graticule.Classification"}));
   EXPECT_THAT(Names("dataset"),
-              IsSupersetOf({"graticule.Cifar", "graticule.Digits", "graticule.ImageFolder", "graticule.Synthetic"}));
+              IsSupersetOf({"graticule.Caltech256", "graticule.Cifar", "graticule.Digits", "graticule.ImageFolder",
+                            "graticule.Imagenet", "graticule.MiniImagenet", "graticule.Synthetic",
+                            "graticule.TinyImagenet", "graticule.WebDataset"}));
   EXPECT_THAT(Names("transform"),
-              IsSupersetOf({"graticule.CenterCrop", "graticule.RandomCrop", "graticule.RandomHorizontalFlip",
-                            "graticule.RandomResizedCrop", "graticule.Resize"}));
+              IsSupersetOf({"graticule.AutoAugment", "graticule.CenterCrop", "graticule.ColorJitter",
+                            "graticule.GaussianBlur", "graticule.RandAugment", "graticule.RandomCrop",
+                            "graticule.RandomErasing", "graticule.RandomGrayscale", "graticule.RandomHorizontalFlip",
+                            "graticule.RandomResizedCrop", "graticule.RandomSolarize", "graticule.Resize",
+                            "graticule.SimpleRandomCrop", "graticule.ThreeAugment"}));
+  EXPECT_THAT(Names("batch_transform"), IsSupersetOf({"graticule.Mixup"}));
   EXPECT_THAT(Names("optimizer"), IsSupersetOf({"graticule.AdamW"}));
   EXPECT_THAT(Names("schedule"), IsSupersetOf({"graticule.Cosine"}));
   EXPECT_THAT(Names("sink"), IsSupersetOf({"graticule.Csv", "graticule.TensorBoard"}));

@@ -1,9 +1,12 @@
+#include <archive.h>
+#include <archive_entry.h>
 #include <png.h>
 
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 #include <variant>
 #include <vector>
@@ -27,26 +30,68 @@ void MakeCifar() {
   std::ofstream("cifar/batches.meta.txt") << "a\nb\nc\nd\ne\nf\ng\nh\ni\nj\n";
 }
 
-// Examples of data sets that live on disk say `path: "images"`: a folder of two classes stands there.
+void WriteImage(const std::string& path, uint8_t grey) {
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path());
+  std::vector<uint8_t> pixels(8 * 6 * 3, grey);
+  png_image image{};
+  image.version = PNG_IMAGE_VERSION;
+  image.width = 6;
+  image.height = 8;
+  image.format = PNG_FORMAT_RGB;
+  ASSERT_TRUE(png_image_write_to_file(&image, path.c_str(), 0, pixels.data(), 0, nullptr)) << path;
+}
+
+// A tar file of three images and their labels.
+void MakeShard(const std::string& path) {
+  std::filesystem::create_directories("shards");
+  archive* writer = archive_write_new();
+  archive_write_set_format_ustar(writer);
+  ASSERT_EQ(archive_write_open_filename(writer, path.c_str()), ARCHIVE_OK);
+  for (int i = 0; i < 3; ++i) {
+    for (const auto& [extension, bytes] :
+         {std::pair(".jpg", std::string(100 + i, 'x')), {".cls", std::to_string(i % 2)}}) {
+      archive_entry* entry = archive_entry_new();
+      archive_entry_set_pathname(entry, (std::to_string(i) + extension).c_str());
+      archive_entry_set_filetype(entry, AE_IFREG);
+      archive_entry_set_size(entry, static_cast<int64_t>(bytes.size()));
+      archive_write_header(writer, entry);
+      ASSERT_EQ(archive_write_data(writer, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
+      archive_entry_free(entry);
+    }
+  }
+  archive_write_free(writer);
+}
+
+// Examples of data sets that live on disk say `path: "images"`, or a folder in it: two classes stand there.
 void MakeImages() {
   std::filesystem::current_path(testing::TempDir());
   MakeCifar();
-  for (const char* split : {"train", "val"}) {
-    for (const char* name : {"circle", "square"}) {
-      const std::string folder = std::string("images/") + split + "/" + name;
-      std::filesystem::create_directories(folder);
-      for (int i = 0; i < 3; ++i) {
-        std::vector<uint8_t> pixels(8 * 6 * 3, 40 * i);
-        png_image image{};
-        image.version = PNG_IMAGE_VERSION;
-        image.width = 6;
-        image.height = 8;
-        image.format = PNG_FORMAT_RGB;
-        ASSERT_TRUE(png_image_write_to_file(&image, (folder + "/" + std::to_string(i) + ".png").c_str(), 0,
-                                            pixels.data(), 0, nullptr));
+  for (const char* shard : {"shards/train-00.tar", "shards/train-01.tar", "shards/val-00.tar"}) MakeShard(shard);
+  for (int i = 0; i < 3; ++i) {
+    const std::string number = std::to_string(i);
+    for (const char* split : {"train", "val"}) {
+      for (const char* name : {"circle", "square"}) {
+        WriteImage(std::string("images/") + split + "/" + name + "/" + number + ".png", 40 * i);
       }
     }
+    for (const char* wnid : {"n00000001", "n00000002"}) {
+      const std::string name = std::string("/") + wnid + "_" + number;
+      WriteImage(std::string("images/imagenet/train/") + wnid + name + ".JPEG", 40 * i);
+      WriteImage(std::string("images/tiny_imagenet/train/") + wnid + "/images" + name + ".JPEG", 40 * i);
+      WriteImage(std::string("images/mini_imagenet/") + wnid + name + ".jpg", 40 * i);
+    }
+    WriteImage("images/imagenet/val/ILSVRC2012_val_0000000" + number + ".JPEG", 40 * i);
+    WriteImage("images/tiny_imagenet/val/images/val_" + number + ".JPEG", 40 * i);
+    for (const char* name : {"001.circle/001_000", "002.square/002_000"}) {
+      WriteImage(std::string("images/caltech256/") + name + number + ".jpg", 40 * i);
+    }
   }
+  std::ofstream("images/imagenet/val.txt") << "ILSVRC2012_val_00000000.JPEG 0\n"
+                                              "ILSVRC2012_val_00000001.JPEG 1\n"
+                                              "ILSVRC2012_val_00000002.JPEG 1\n";
+  std::ofstream("images/tiny_imagenet/val/val_annotations.txt") << "val_0.JPEG\tn00000001\t0\t0\t5\t5\n"
+                                                                   "val_1.JPEG\tn00000002\t0\t0\t5\t5\n"
+                                                                   "val_2.JPEG\tn00000002\t0\t0\t5\t5\n";
 }
 
 class DatasetConformance : public testing::TestWithParam<PluginInfo> {
