@@ -11,8 +11,7 @@
 namespace graticule {
 namespace {
 
-// Pixels of the source are kept in four bytes, so that one load takes a row of taps and a vector has a lane for each.
-constexpr int64_t kPixelBytes = 4;
+constexpr int64_t kChannels = Image::kChannels;
 // As far as taps reach over the edges.
 constexpr int64_t kMargin = 2;
 // Of positions: 32 bits after the point.
@@ -20,6 +19,7 @@ constexpr double kOne = 0x1p32;
 // More than the taps' rounding errors, which must not truncate 100 to 99.
 constexpr float kRounding = 0x1p-12f;
 
+// A lane for each channel of one pixel (and the next one's red), and for each of four pixels (and four more).
 using Float4 = float __attribute__((vector_size(16)));
 using Float8 = float __attribute__((vector_size(32)));
 using Float16 = float __attribute__((vector_size(64)));
@@ -28,33 +28,26 @@ using Bytes4 = uint8_t __attribute__((vector_size(4)));
 using Bytes8 = uint8_t __attribute__((vector_size(8)));
 using Bytes16 = uint8_t __attribute__((vector_size(16)));
 
-GRATICULE_CLONES void Widen(const uint8_t* pixels, int64_t count, uint8_t* result) {
-  for (int64_t i = 0; i < count; ++i) {
-    for (int64_t c = 0; c < Image::kChannels; ++c) result[kPixelBytes * i + c] = pixels[Image::kChannels * i + c];
-    result[kPixelBytes * i + Image::kChannels] = 0;
-  }
-}
-
-// A copy of an image whose edges are repeated around it.
+// A copy of an image whose edges are repeated around it, with some bytes more for the last vector.
 class Source {
  public:
   explicit Source(const Image& image)
-      : row_bytes_(kPixelBytes * (image.width + 2 * kMargin)), bytes_(row_bytes_ * (image.height + 2 * kMargin)) {
+      : row_bytes_(kChannels * (image.width + 2 * kMargin)),
+        bytes_(row_bytes_ * (image.height + 2 * kMargin) + static_cast<int64_t>(sizeof(Bytes16))) {
+    const int64_t bytes = kChannels * image.width;
     for (int64_t y = -kMargin; y < image.height + kMargin; ++y) {
-      const uint8_t* pixels =
-          image.pixels.data() + Image::kChannels * image.width * std::clamp<int64_t>(y, 0, image.height - 1);
       uint8_t* const row = bytes_.data() + (y + kMargin) * row_bytes_;
-      uint8_t* const inside = row + kMargin * kPixelBytes;
-      uint8_t* const end = inside + image.width * kPixelBytes;
-      Widen(pixels, image.width, inside);
+      uint8_t* const inside = row + kMargin * kChannels;
+      std::memcpy(inside, image.pixels.data() + bytes * std::clamp<int64_t>(y, 0, image.height - 1), bytes);
       for (int64_t i = 0; i < kMargin; ++i) {
-        std::memcpy(row + i * kPixelBytes, inside, kPixelBytes);
-        std::memcpy(end + i * kPixelBytes, end - kPixelBytes, kPixelBytes);
+        std::memcpy(row + i * kChannels, inside, kChannels);
+        std::memcpy(inside + bytes + i * kChannels, inside + bytes - kChannels, kChannels);
       }
     }
+    std::fill_n(bytes_.end() - sizeof(Bytes16), sizeof(Bytes16), 0);
   }
   // Pixel (0, 0).
-  const uint8_t* origin() const { return bytes_.data() + kMargin * (row_bytes_ + kPixelBytes); }
+  const uint8_t* origin() const { return bytes_.data() + kMargin * (row_bytes_ + kChannels); }
   int64_t row_bytes() const { return row_bytes_; }
 
  private:
@@ -78,34 +71,36 @@ inline void StorePixel(Float4 value, uint8_t* result) {
   value = value < 0.f ? Float4{} : value;
   value = value > 255.f ? Float4{} + 255.f : value;
   const Bytes4 bytes = __builtin_convertvector(__builtin_convertvector(value, Int4), Bytes4);
-  std::memcpy(result, &bytes, Image::kChannels);
-}
-
-GRATICULE_CLONES void ResampleBilinear(const uint8_t* origin, int64_t row_bytes, Line line, int64_t count,
-                                       uint8_t* result) {
-  for (; count > 0; --count, line.x += line.dx, line.y += line.dy, result += Image::kChannels) {
-    const uint8_t* taps = origin + Whole(line.y) * row_bytes + Whole(line.x) * kPixelBytes;
-    const float x = Fraction(line.x), y = Fraction(line.y);
-    Bytes8 upper, lower;
-    std::memcpy(&upper, taps, sizeof(upper));
-    std::memcpy(&lower, taps + row_bytes, sizeof(lower));
-    const Float8 column = (1 - y) * __builtin_convertvector(upper, Float8) + y * __builtin_convertvector(lower, Float8);
-    const Float4 left = __builtin_shufflevector(column, column, 0, 1, 2, 3);
-    const Float4 right = __builtin_shufflevector(column, column, 4, 5, 6, 7);
-    StorePixel((1 - x) * left + x * right, result);
-  }
+  std::memcpy(result, &bytes, kChannels);
 }
 
 // Of the taps at -1, 0, 1 and 2 for a point at `t` between 0 and 1.
+inline Float4 LinearWeights(float t) { return {0, 1 - t, t, 0}; }
 inline Float4 CubicWeights(float t) {
   const Float4 c0 = {0, 1, 0, 0}, c1 = {-1, 0, 1, 0}, c2 = {2, -2, 1, -1}, c3 = {-1, 1, -1, 1};
   return ((c3 * t + c2) * t + c1) * t + c0;
 }
 
+GRATICULE_CLONES void ResampleBilinear(const uint8_t* origin, int64_t row_bytes, Line line, int64_t count,
+                                       uint8_t* result) {
+  for (; count > 0; --count, line.x += line.dx, line.y += line.dy, result += kChannels) {
+    const uint8_t* taps = origin + Whole(line.y) * row_bytes + Whole(line.x) * kChannels;
+    const float x = Fraction(line.x), y = Fraction(line.y);
+    Bytes8 upper, lower;
+    std::memcpy(&upper, taps, sizeof(upper));
+    std::memcpy(&lower, taps + row_bytes, sizeof(lower));
+    const Float8 columns =
+        (1 - y) * __builtin_convertvector(upper, Float8) + y * __builtin_convertvector(lower, Float8);
+    StorePixel((1 - x) * __builtin_shufflevector(columns, columns, 0, 1, 2, 3) +
+                   x * __builtin_shufflevector(columns, columns, 3, 4, 5, 6),
+               result);
+  }
+}
+
 GRATICULE_CLONES void ResampleBicubic(const uint8_t* origin, int64_t row_bytes, Line line, int64_t count,
                                       uint8_t* result) {
-  for (; count > 0; --count, line.x += line.dx, line.y += line.dy, result += Image::kChannels) {
-    const uint8_t* taps = origin + (Whole(line.y) - 1) * row_bytes + (Whole(line.x) - 1) * kPixelBytes;
+  for (; count > 0; --count, line.x += line.dx, line.y += line.dy, result += kChannels) {
+    const uint8_t* taps = origin + (Whole(line.y) - 1) * row_bytes + (Whole(line.x) - 1) * kChannels;
     const Float4 x = CubicWeights(Fraction(line.x)), y = CubicWeights(Fraction(line.y));
     Float16 columns = {};
 #pragma unroll
@@ -114,12 +109,43 @@ GRATICULE_CLONES void ResampleBicubic(const uint8_t* origin, int64_t row_bytes, 
       std::memcpy(&row, taps + i * row_bytes, sizeof(row));
       columns += y[i] * __builtin_convertvector(row, Float16);
     }
-    columns *= __builtin_shufflevector(x, x, 0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
-    const Float8 halves = __builtin_shufflevector(columns, columns, 0, 1, 2, 3, 4, 5, 6, 7) +
-                          __builtin_shufflevector(columns, columns, 8, 9, 10, 11, 12, 13, 14, 15);
-    StorePixel(
-        __builtin_shufflevector(halves, halves, 0, 1, 2, 3) + __builtin_shufflevector(halves, halves, 4, 5, 6, 7),
-        result);
+    StorePixel(x[0] * __builtin_shufflevector(columns, columns, 0, 1, 2, 3) +
+                   x[1] * __builtin_shufflevector(columns, columns, 3, 4, 5, 6) +
+                   x[2] * __builtin_shufflevector(columns, columns, 6, 7, 8, 9) +
+                   x[3] * __builtin_shufflevector(columns, columns, 9, 10, 11, 12),
+               result);
+  }
+}
+
+// Where pixels follow each other as in the source, all of a row has the same weights: several times as fast.
+GRATICULE_CLONES void ResampleShifted(const uint8_t* origin, int64_t row_bytes, Line line, Float4 x, Float4 y,
+                                      int64_t count, uint8_t* result) {
+  constexpr int64_t kBlock = 256, kTaps = 4;
+  const uint8_t* taps = origin + (Whole(line.y) - 1) * row_bytes + (Whole(line.x) - 1) * kChannels;
+  for (; count > 0; count -= kBlock, taps += kBlock * kChannels, result += kBlock * kChannels) {
+    const int64_t values = kChannels * std::min(count, kBlock);
+    float columns[kChannels * (kBlock + kTaps - 1)];
+    for (int64_t i = 0; i < values + kChannels * (kTaps - 1); ++i) {
+      columns[i] = y[0] * static_cast<float>(taps[i]) + y[1] * static_cast<float>(taps[i + row_bytes]) +
+                   y[2] * static_cast<float>(taps[i + 2 * row_bytes]) +
+                   y[3] * static_cast<float>(taps[i + 3 * row_bytes]);
+    }
+    for (int64_t i = 0; i < values; ++i) {
+      const float value = x[0] * columns[i] + x[1] * columns[i + kChannels] + x[2] * columns[i + 2 * kChannels] +
+                          x[3] * columns[i + 3 * kChannels] + kRounding;
+      result[i] = static_cast<uint8_t>(static_cast<int>(std::min(std::max(value, 0.f), 255.f)));
+    }
+  }
+}
+
+void Resample(const Source& source, const Line& line, Interpolation interpolation, int64_t count, uint8_t* result) {
+  const bool linear = interpolation == BILINEAR;
+  if (line.dx == static_cast<int64_t>(kOne) && line.dy == 0) {
+    const auto weights = linear ? LinearWeights : CubicWeights;
+    ResampleShifted(source.origin(), source.row_bytes(), line, weights(Fraction(line.x)), weights(Fraction(line.y)),
+                    count, result);
+  } else {
+    (linear ? ResampleBilinear : ResampleBicubic)(source.origin(), source.row_bytes(), line, count, result);
   }
 }
 
@@ -158,7 +184,7 @@ Span Inside(const Coordinate& coordinate, bool falling, int64_t size, int64_t co
 int64_t Position(double coordinate) { return std::llround((coordinate - 0.5) * kOne); }
 
 void Fill(uint8_t* pixels, int64_t count, const Color& color) {
-  for (int64_t i = 0; i < count; ++i) std::copy_n(color.data(), Image::kChannels, pixels + Image::kChannels * i);
+  for (int64_t i = 0; i < count; ++i) std::copy_n(color.data(), kChannels, pixels + kChannels * i);
 }
 
 // Python's round(x, 15).
@@ -176,7 +202,6 @@ AffineMatrix Rotation(Size2d image, double degrees) {
 void ApplyAffine(Image& image, const AffineMatrix& matrix, Interpolation interpolation, const Color& fill) {
   CHECK_NE(interpolation, RANDOM);
   const Source source(image);
-  const auto resample = interpolation == BILINEAR ? ResampleBilinear : ResampleBicubic;
   for (int64_t row = 0; row < image.height; ++row) {
     const double middle = static_cast<double>(row) + 0.5;
     const auto x = [&](int64_t i) {
@@ -188,14 +213,14 @@ void ApplyAffine(Image& image, const AffineMatrix& matrix, Interpolation interpo
     const Span by_x = Inside(x, matrix[0] < 0, image.width, image.width);
     const Span by_y = Inside(y, matrix[3] < 0, image.height, image.width);
     const int64_t begin = std::max(by_x.begin, by_y.begin), end = std::max(begin, std::min(by_x.end, by_y.end));
-    uint8_t* const pixels = image.pixels.data() + Image::kChannels * row * image.width;
+    uint8_t* const pixels = image.pixels.data() + kChannels * row * image.width;
     Fill(pixels, begin, fill);
     if (begin < end) {
       const Line line{Position(x(begin)), Position(y(begin)), std::llround(matrix[0] * kOne),
                       std::llround(matrix[3] * kOne)};
-      resample(source.origin(), source.row_bytes(), line, end - begin, pixels + Image::kChannels * begin);
+      Resample(source, line, interpolation, end - begin, pixels + kChannels * begin);
     }
-    Fill(pixels + Image::kChannels * end, image.width - end, fill);
+    Fill(pixels + kChannels * end, image.width - end, fill);
   }
 }
 
