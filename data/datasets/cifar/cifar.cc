@@ -9,7 +9,7 @@
 #include <system_error>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
+#include "data/datasets/files.h"
 #include "plugin/file.h"
 #include "plugin/registry.h"
 
@@ -45,14 +45,30 @@ bool IsFile(const fs::path& path) {
 }
 
 absl::StatusOr<std::vector<std::string>> ReadClassNames(const std::string& path, int classes) {
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path));
-  std::vector<std::string> names;
-  for (const auto line : absl::StrSplit(text, absl::ByAnyChar("\r\n"), absl::SkipWhitespace())) {
-    names.emplace_back(line);
+  ASSIGN_OR_RETURN(const std::vector<Line> lines, ReadLines(path));
+  if (static_cast<int>(lines.size()) != classes) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(path, ": must have the names of ", classes, " classes, a line each, found ", lines.size()));
   }
-  if (static_cast<int>(names.size()) == classes) return names;
-  return absl::InvalidArgumentError(
-      absl::StrCat(path, ": must have the names of ", classes, " classes, a line each, found ", names.size()));
+  std::vector<std::string> names;
+  for (const Line& line : lines) names.push_back(line.text);
+  return names;
+}
+
+// Folders of image files, a folder a class. Sorted, the names of the classes are in the order of the labels.
+absl::StatusOr<std::unique_ptr<Dataset>> OpenFolders(const std::string& train, const std::string& val, int classes,
+                                                     Split split) {
+  ASSIGN_OR_RETURN(const Classes folders, Classes::OfFolders(train, [](const std::string&) { return true; }));
+  const int found = static_cast<int>(folders.names().size());
+  if (classes != 0 ? found != classes : found != 10 && found != 100) {
+    return absl::InvalidArgumentError(absl::StrCat(train, ": must have the folders of ",
+                                                   classes != 0 ? absl::StrCat(classes) : "10 or 100",
+                                                   " classes, found ", found));
+  }
+  ImageFiles files{.class_names = folders.names()};
+  const bool training = split == Split::kTrain;
+  RETURN_IF_ERROR(folders.AddFolders(training ? train : val, training, files));
+  return std::make_unique<ImageFilesDataset>(std::move(files));
 }
 
 }  // namespace
@@ -132,15 +148,26 @@ absl::StatusOr<std::unique_ptr<Dataset>> CifarDataset::Find(const fs::path& path
                                                    " both have files of CIFAR: name one of them"));
   }
   if (found.size() == 1) return Open(found[0].second, *found[0].first, split);
-  return absl::NotFoundError(absl::StrCat(missing, " in ", path.string()));
+  if (const fs::path train = path / "train"; IsFolder(train)) {
+    const fs::path test = path / "test";
+    return OpenFolders(train, IsFolder(test) ? test : path / "val", classes, split);
+  }
+  return absl::NotFoundError(absl::StrCat(missing, ", and no train/CLASS in ", path.string()));
 }
 
 absl::StatusOr<std::unique_ptr<Dataset>> CifarDataset::Open(const fs::path& folder, const Format& format, Split split) {
   std::unique_ptr<CifarDataset> dataset(new CifarDataset);
   ASSIGN_OR_RETURN(dataset->class_names_, ReadClassNames((folder / format.class_names).string(), format.classes));
-  for (const char* file : split == Split::kTrain ? format.train : std::vector<const char*>{format.val}) {
-    RETURN_IF_ERROR(dataset->Load((folder / file).string(), format));
+  const std::vector<const char*> files = split == Split::kTrain ? format.train : std::vector{format.val};
+  int64_t images = 0;
+  for (const char* file : files) {
+    std::error_code error;
+    const auto bytes = static_cast<int64_t>(fs::file_size(folder / file, error));
+    if (!error) images += bytes / (format.label_bytes + kImageBytes);
   }
+  // Growing would need the memory twice.
+  dataset->pixels_.reserve(images * kImageBytes);
+  for (const char* file : files) RETURN_IF_ERROR(dataset->Load((folder / file).string(), format));
   // All batches are equally large, so a file that lost whole records shows.
   for (const File& file : dataset->files_) {
     if (file.size == dataset->files_[0].size) continue;
@@ -155,9 +182,6 @@ absl::Status CifarDataset::Load(const std::string& path, const Format& format) {
   std::ifstream file(path, std::ios::binary);
   if (!file) return ErrnoStatus("open", path);
   const int64_t first = size();
-  std::error_code error;
-  const auto bytes = static_cast<int64_t>(fs::file_size(path, error));
-  if (!error) pixels_.reserve(pixels_.size() + bytes / record_bytes * kImageBytes);
   std::vector<char> records(kChunk * record_bytes);
   while (file) {
     file.read(records.data(), static_cast<std::streamsize>(records.size()));
@@ -205,8 +229,8 @@ std::string CifarDataset::SampleName(int64_t index) const {
 }
 
 namespace {
-const Registration<Dataset, Cifar> kRegistration("CIFAR-10 and CIFAR-100, from their binary files", R"(path: "cifar")",
-                                                 &CifarDataset::Create);
+const Registration<Dataset, Cifar> kRegistration("CIFAR-10 and CIFAR-100, from their binary files or image files",
+                                                 R"(path: "cifar")", &CifarDataset::Create);
 }  // namespace
 
 }  // namespace graticule

@@ -149,10 +149,40 @@ TEST_F(CifarTest, BadConfigs) {
 }
 
 TEST_F(CifarTest, TheOtherDataSetOrNone) {
-  EXPECT_THAT(ErrorOf(Split::kTrain), HasSubstr("no CIFAR-10 (data_batch_1.bin …), and no CIFAR-100 (train.bin …) in"));
+  EXPECT_THAT(ErrorOf(Split::kTrain),
+              HasSubstr("no CIFAR-10 (data_batch_1.bin …), and no CIFAR-100 (train.bin …), and no "
+                        "train/CLASS in"));
   WriteCifar10("");
   config_.set_num_classes(100);
-  EXPECT_THAT(ErrorOf(Split::kTrain), HasSubstr("no CIFAR-100 (train.bin …) in"));
+  EXPECT_THAT(ErrorOf(Split::kTrain), HasSubstr("no CIFAR-100 (train.bin …), and no train/CLASS in"));
+}
+
+TEST_F(CifarTest, TheVersionForPythonIsNamed) {
+  Write("cifar-10-batches-py/test_batch", "x");
+  EXPECT_THAT(ErrorOf(Split::kTrain), HasSubstr("cifar-10-batches-py is the version for Python, whose pickles are not "
+                                                "read: take cifar-10-binary.tar.gz from https://"));
+  Write("train", "x");
+  Write("test", "x");
+  Write("meta", "x");
+  config_.set_num_classes(20);
+  EXPECT_THAT(ErrorOf(Split::kTrain), HasSubstr("take cifar-100-binary.tar.gz from https://"));
+}
+
+TEST_F(CifarTest, FoldersOfImageFiles) {
+  for (int i = 0; i < 10; ++i) {
+    for (const char* split : {"train/class", "test/class"}) {
+      Write(split + std::to_string(i) + "/1.jpg", std::to_string(i));
+    }
+  }
+  EXPECT_THAT(Labels(*Open(Split::kTrain)), ElementsAre(0, 1, 2, 3, 4, 5, 6, 7, 8, 9));
+  EXPECT_EQ(Open(Split::kVal)->SampleName(7), (root_ / "test/class7/1.jpg").string());
+  fs::rename(root_ / "test", root_ / "val");
+  EXPECT_EQ(Open(Split::kVal)->SampleName(7), (root_ / "val/class7/1.jpg").string());
+  config_.set_num_classes(100);
+  EXPECT_THAT(ErrorOf(Split::kTrain), HasSubstr("train: must have the folders of 100 classes, found 10"));
+  config_.clear_num_classes();
+  fs::remove_all(root_ / "train/class3");
+  EXPECT_THAT(ErrorOf(Split::kTrain), HasSubstr("train: must have the folders of 10 or 100 classes, found 9"));
 }
 
 TEST_F(CifarTest, MissingFiles) {

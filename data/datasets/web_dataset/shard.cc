@@ -16,6 +16,7 @@
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "plugin/file.h"
@@ -35,9 +36,10 @@ constexpr int64_t kMaxPassedOver = 100;  // of a shard, by name
 // What the members of one key have given.
 struct Group {
   std::string key;
-  std::string image;  // the member's name; empty: there is none
+  // The members' extensions; empty: there is none.
+  std::string image;
   std::string label_member;
-  std::string other;  // one that is neither
+  std::string other;
   int64_t offset = 0;
   int64_t size = 0;
   int64_t label = 0;
@@ -60,17 +62,18 @@ struct FreeArchive {
 };
 using Archive = std::unique_ptr<archive, FreeArchive>;
 
-// KEY and EXTENSION of "a.folder/KEY.EXTENSION", the key with its folder: it ends at the first dot of the last part.
-// Nothing where either is empty.
+// "a.folder/KEY" and EXTENSION of "a.folder/KEY.EXTENSION": the key ends at the first dot of the last part. Nothing
+// where either is empty.
 std::optional<std::pair<std::string, std::string>> SplitName(const std::string& name) {
   const size_t slash = name.rfind('/');
   const size_t base = slash == std::string::npos ? 0 : slash + 1;
   const size_t dot = name.find('.', base);
   if (dot == std::string::npos || dot == base || dot + 1 == name.size()) return std::nullopt;
-  return std::pair(name.substr(0, dot), absl::AsciiStrToLower(name.substr(dot + 1)));
+  return std::pair(name.substr(0, dot), name.substr(dot + 1));
 }
 
-bool IsImageExtension(std::string_view extension) {
+bool IsImageExtension(const std::string& any_case) {
+  const std::string extension = absl::AsciiStrToLower(any_case);
   return extension == "jpg" || extension == "jpeg" || extension == "png" || extension == "webp";
 }
 
@@ -146,13 +149,15 @@ class TarReader {
     Group& group = contents_.groups[found->second];
 
     const bool is_image = IsImageExtension(extension);
-    if (!is_image && extension != "cls") {
-      group.other = name;
+    if (!is_image && !absl::EqualsIgnoreCase(extension, "cls")) {
+      group.other = extension;
       return;
     }
     std::string& member = is_image ? group.image : group.label_member;
-    if (!member.empty()) group.Spoil(absl::StrCat("has two ", is_image ? "images: " : "labels: ", member, ", ", name));
-    member = name;
+    if (!member.empty()) {
+      group.Spoil(absl::StrCat("has two ", is_image ? "images: ." : "labels: .", member, ", .", extension));
+    }
+    member = extension;
     if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry) != nullptr) {
       group.Spoil(absl::StrCat(name, " is a link or another thing without data"));
     } else if (archive_entry_sparse_count(entry) > 0) {
@@ -172,9 +177,10 @@ class TarReader {
   void ReadLabel(Group& group, int64_t offset, int64_t size) const {
     std::string text(std::min(size, kMaxLabelBytes), '\0');
     if (const absl::Status status = file_.Read(offset, static_cast<int64_t>(text.size()), text.data()); !status.ok()) {
-      group.Spoil(absl::StrCat("can't read ", group.label_member, ": ", status.message()));
-    } else if (!absl::SimpleAtoi(text, &group.label) || group.label < 0 || group.label >= num_classes_) {
-      group.Spoil(absl::StrCat(group.label_member, " must hold a number from 0 to ", num_classes_ - 1, ", found '",
+      group.Spoil(absl::StrCat("can't read the label: ", status.message()));
+    } else if (size > kMaxLabelBytes || !absl::SimpleAtoi(text, &group.label) || group.label < 0 ||
+               group.label >= num_classes_) {
+      group.Spoil(absl::StrCat("its label must be a number from 0 to ", num_classes_ - 1, ", found '",
                                absl::CHexEscape(text), "'"));
     }
   }
@@ -235,7 +241,8 @@ absl::StatusOr<Shard> Shard::Index(const std::string& path, int64_t num_classes)
   bool damage_shows = damage.empty();
   for (Group& group : contents.groups) {
     if (group.image.empty() && group.label_member.empty()) {
-      passed_over.push_back(absl::StrCat(path, ":", group.other, ": is neither an image nor a label (.cls)"));
+      passed_over.push_back(
+          absl::StrCat(path, ":", group.key, ".", group.other, ": is neither an image nor a label (.cls)"));
       continue;
     }
     if (group.image.empty()) group.Spoil("has no image (.jpg, .jpeg, .png, .webp)");
