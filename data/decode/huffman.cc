@@ -106,7 +106,7 @@ bool HuffmanScan::SetAcCodes(int number, const HuffmanCodes& codes) {
     const int repeats = entry.advance == kPart ? last - first : (last - first) >> size;
     for (int i = first; i < last; i += repeats) {
       if (entry.advance != kPart)
-        entry.first = static_cast<int16_t>(Signed(static_cast<uint64_t>(i) << (64 - kAcLookup + length), size));
+        entry.first = static_cast<int16_t>(Signed(static_cast<uint64_t>(i) << (64 - kAcLookup) << length, size));
       std::fill_n(one.begin() + i, repeats, entry);
     }
   });
