@@ -12,6 +12,7 @@
 #include "ATen/ops/randn.h"
 #include "ATen/ops/softmax.h"
 #include "ATen/ops/tensor.h"
+#include "ATen/ops/zeros.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/empty.pb.h"
 #include "google/protobuf/timestamp.pb.h"
@@ -139,6 +140,31 @@ TEST(ClassificationTest, SoftLabelsReplaceLabels) {
   batch.soft_labels = at::softmax(at::randn({4, 6}), 1);
   const double expected = -LogProbabilities(*task, batch.images).mul(batch.soft_labels).sum().item<double>() / 4;
   EXPECT_NEAR(task->Train(batch, 0).loss.item<double>(), expected, 1e-5);
+}
+
+// timm mixes targets that are smoothed already; smoothing the mixed ones is the same.
+TEST(ClassificationTest, MixedLabelsAreSmoothedBesideObjectives) {
+  Classification config;
+  config.set_label_smoothing(0.1);
+  const auto task = Make(config, Context(1));
+  Batch batch = MakeBatch();
+  const std::vector<double> lambda = {0.3, 1, 0.5, 0.75};
+  const std::vector<int64_t> label = {0, 5, 2, 2};
+  batch.soft_labels = at::zeros({4, 6});
+  for (int b = 0; b < 4; ++b) {
+    batch.soft_labels[b][label[b]] += lambda[b];
+    batch.soft_labels[b][label[3 - b]] += 1 - lambda[b];
+  }
+  const at::Tensor log_p = LogProbabilities(*task, batch.images);
+  double expected = 0;
+  for (int b = 0; b < 4; ++b) {
+    for (int k = 0; k < 6; ++k) {
+      const double own = 0.1 / 6 + (k == label[b] ? 0.9 : 0);
+      const double other = 0.1 / 6 + (k == label[3 - b] ? 0.9 : 0);
+      expected -= (lambda[b] * own + (1 - lambda[b]) * other) * log_p[b][k].item<double>() / 4;
+    }
+  }
+  EXPECT_NEAR(task->Train(batch, 0).loss.item<double>(), expected + 0.5 * 4, 1e-5);
 }
 
 TEST(ClassificationTest, ObjectivesAddTheirWeightedLossAndGetGradients) {
