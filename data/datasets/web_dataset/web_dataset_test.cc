@@ -1,12 +1,10 @@
 #include "data/datasets/web_dataset/web_dataset.h"
 
 #include <archive.h>
-#include <archive_entry.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
-#include <clocale>
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -15,6 +13,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "data/datasets/web_dataset/test_tar.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "plugin/testing.h"
@@ -28,12 +27,6 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-struct Member {
-  std::string name;
-  std::string data = {};
-  std::string link = {};  // what it is a symbolic link to
-};
-
 // Bytes of a length and content of their own.
 std::string Bytes(int seed) {
   std::string bytes(1 + seed * 379 % 2000, '\0');
@@ -41,41 +34,9 @@ std::string Bytes(int seed) {
   return bytes;
 }
 
-// A tar file by libarchive: POSIX's interchange format without extensions, with them, or GNU's own; compressed or not.
-void WriteTar(const fs::path& path, const std::vector<Member>& members, int format = ARCHIVE_FORMAT_TAR_USTAR,
-              int filter = ARCHIVE_FILTER_NONE) {
-  fs::create_directories(path.parent_path());
-  // libarchive writes UTF-8 only where the locale has it. Reading must do without.
-  ASSERT_NE(std::setlocale(LC_CTYPE, "C.UTF-8"), nullptr);
-  archive* writer = archive_write_new();
-  ASSERT_EQ(archive_write_set_format(writer, format), ARCHIVE_OK);
-  ASSERT_EQ(archive_write_add_filter(writer, filter), ARCHIVE_OK);
-  ASSERT_EQ(archive_write_open_filename(writer, path.c_str()), ARCHIVE_OK);
-  for (const Member& member : members) {
-    archive_entry* entry = archive_entry_new();
-    archive_entry_set_pathname(entry, member.name.c_str());
-    archive_entry_set_perm(entry, 0644);
-    archive_entry_set_mtime(entry, 1700000000, 123456789);  // a fraction of a second needs an extension
-    if (member.link.empty()) {
-      archive_entry_set_filetype(entry, member.name.back() == '/' ? AE_IFDIR : AE_IFREG);
-      archive_entry_set_size(entry, static_cast<int64_t>(member.data.size()));
-    } else {
-      archive_entry_set_filetype(entry, AE_IFLNK);
-      archive_entry_set_symlink(entry, member.link.c_str());
-    }
-    ASSERT_EQ(archive_write_header(writer, entry), ARCHIVE_OK) << archive_error_string(writer);
-    ASSERT_EQ(archive_write_data(writer, member.data.data(), member.data.size()),
-              static_cast<ssize_t>(member.data.size()));
-    archive_entry_free(entry);
-  }
-  ASSERT_EQ(archive_write_close(writer), ARCHIVE_OK) << archive_error_string(writer);
-  archive_write_free(writer);
-  std::setlocale(LC_CTYPE, "C");
-}
-
 // Samples 0 … n-1: KEY.jpg of Bytes(i), KEY.cls of i % 10.
-std::vector<Member> Samples(int n, int first = 0) {
-  std::vector<Member> members;
+std::vector<TarMember> Samples(int n, int first = 0) {
+  std::vector<TarMember> members;
   for (int i = first; i < first + n; ++i) {
     const std::string key = absl::StrFormat("%06d", i);
     members.push_back({key + ".jpg", Bytes(i)});
@@ -97,7 +58,7 @@ class WebDatasetTest : public ::testing::Test {
   }
 
   std::string Path(const std::string& name) { return (root_ / name).string(); }
-  void WriteTrain(const std::vector<Member>& members) { WriteTar(root_ / "train-0.tar", members); }
+  void WriteTrain(const std::vector<TarMember>& members) { WriteTar(Path("train-0.tar"), members); }
 
   std::unique_ptr<Dataset> Open() { return BuildPlugin<Dataset>(config_); }
   std::map<std::string, std::string> ErrorsOf(Split split = Split::kTrain) {
@@ -122,10 +83,10 @@ class WebDatasetTest : public ::testing::Test {
 };
 
 TEST_F(WebDatasetTest, ReadsShardAfterShard) {
-  WriteTar(root_ / "train-0.tar", Samples(3));
-  WriteTar(root_ / "train-1.tar", Samples(20, 3));
-  WriteTar(root_ / "train-2.tar", {});
-  WriteTar(root_ / "train-3.tar", Samples(1, 23));
+  WriteTar(Path("train-0.tar"), Samples(3));
+  WriteTar(Path("train-1.tar"), Samples(20, 3));
+  WriteTar(Path("train-2.tar"), {});
+  WriteTar(Path("train-3.tar"), Samples(1, 23));
   const auto dataset = Open();
   ASSERT_EQ(dataset->size(), 24);
   for (int i = 0; i < 24; ++i) {
@@ -152,12 +113,12 @@ TEST_F(WebDatasetTest, EveryFormatOfTarAndNamesOfAnyLength) {
       keys.push_back(std::string(200, 'y') + "/" + std::string(300, 'z'));
       keys.push_back("schl\xc3\xbcssel");
     }
-    std::vector<Member> members;
+    std::vector<TarMember> members;
     for (size_t i = 0; i < keys.size(); ++i) {
       members.push_back({keys[i] + ".png", Bytes(i)});
       members.push_back({keys[i] + ".cls", absl::StrCat(i)});
     }
-    WriteTar(root_ / "train-0.tar", members, format);
+    WriteTar(Path("train-0.tar"), members, format);
     const auto dataset = Open();
     ASSERT_EQ(dataset->size(), keys.size()) << format;
     for (size_t i = 0; i < keys.size(); ++i) {
@@ -188,7 +149,7 @@ TEST_F(WebDatasetTest, MembersInAnyOrderAndOfOtherKinds) {
 }
 
 TEST_F(WebDatasetTest, LabelsThatAreNoneAreBrokenSamples) {
-  std::vector<Member> members;
+  std::vector<TarMember> members;
   for (const std::string& label : std::vector<std::string>{"9", "10", "-1", "", "cat", "1 2", "1e0",
                                                            "99999999999999999999", "3" + std::string(40, ' ') + "1"}) {
     const std::string key = absl::StrCat("k", members.size() / 2);
@@ -230,7 +191,7 @@ TEST_F(WebDatasetTest, IncompleteAndDoubledSamplesAreBroken) {
 }
 
 TEST_F(WebDatasetTest, OtherMembersArePassedOver) {
-  std::vector<Member> members = Samples(1);
+  std::vector<TarMember> members = Samples(1);
   members.push_back({"README", "x"});
   members.push_back({"a/.hidden.jpg", "x"});
   members.push_back({"caption.txt", "x"});
@@ -296,8 +257,8 @@ TEST_F(WebDatasetTest, ADamagedHeader) {
 }
 
 TEST_F(WebDatasetTest, JoinedShardsCountWhole) {
-  WriteTar(root_ / "a.tar", Samples(2));
-  WriteTar(root_ / "b.tar", Samples(2, 2));
+  WriteTar(Path("a.tar"), Samples(2));
+  WriteTar(Path("b.tar"), Samples(2, 2));
   std::ofstream(Path("train-0.tar"), std::ios::binary)
       << std::ifstream(Path("a.tar")).rdbuf() << std::ifstream(Path("b.tar")).rdbuf();
   EXPECT_THAT(Describe(*Open()), ElementsAre("000000=0", "000001=1", "000002=2", "000003=3"));
@@ -310,7 +271,7 @@ TEST_F(WebDatasetTest, FilesThatAreNoShards) {
   std::ofstream(Path("train-0.tar")) << std::string(3000, 'x');
   EXPECT_THAT(error(), HasSubstr("train-0.tar: is no tar file: "));
   for (const int filter : {ARCHIVE_FILTER_GZIP, ARCHIVE_FILTER_ZSTD, ARCHIVE_FILTER_XZ}) {
-    WriteTar(root_ / "train-0.tar", Samples(2), ARCHIVE_FORMAT_TAR_USTAR, filter);
+    WriteTar(Path("train-0.tar"), Samples(2), ARCHIVE_FORMAT_TAR_USTAR, filter);
     EXPECT_THAT(error(), HasSubstr("; samples can't be read at random from it: uncompress it"));
   }
   fs::remove(root_ / "train-0.tar");
@@ -336,9 +297,9 @@ TEST_F(WebDatasetTest, ShardsWithoutAnythingToUse) {
 }
 
 TEST_F(WebDatasetTest, ShardsThatChangeAfterOpening) {
-  WriteTar(root_ / "train-0.tar", Samples(3));
-  WriteTar(root_ / "train-1.tar", Samples(3, 3));
-  WriteTar(root_ / "train-2.tar", Samples(3, 6));
+  WriteTar(Path("train-0.tar"), Samples(3));
+  WriteTar(Path("train-1.tar"), Samples(3, 3));
+  WriteTar(Path("train-2.tar"), Samples(3, 6));
   const auto dataset = Open();
   ASSERT_TRUE(dataset->Read(4).ok());
   fs::remove(root_ / "train-0.tar");
@@ -347,14 +308,14 @@ TEST_F(WebDatasetTest, ShardsThatChangeAfterOpening) {
   fs::resize_file(root_ / "train-1.tar", 600);
   EXPECT_THAT(std::string(dataset->Read(4).status().message()), HasSubstr("the shard has changed since it was opened"));
   // Other content of the same size.
-  WriteTar(root_ / "train-2.tar", Samples(3, 6));
+  WriteTar(Path("train-2.tar"), Samples(3, 6));
   fs::last_write_time(root_ / "train-2.tar", fs::last_write_time(root_ / "train-2.tar") + std::chrono::hours(1));
   EXPECT_THAT(std::string(dataset->Read(8).status().message()), HasSubstr("the shard has changed since it was opened"));
 }
 
 TEST_F(WebDatasetTest, MoreShardsThanStayOpenAndManyThreads) {
   for (int shard = 0; shard < 100; ++shard) {
-    WriteTar(root_ / absl::StrFormat("train-%03d.tar", shard), Samples(2, 2 * shard));
+    WriteTar(Path(absl::StrFormat("train-%03d.tar", shard)), Samples(2, 2 * shard));
   }
   const auto dataset = Open();
   ASSERT_EQ(dataset->size(), 200);
