@@ -1,5 +1,3 @@
-#include <archive.h>
-#include <archive_entry.h>
 #include <png.h>
 
 #include <filesystem>
@@ -12,6 +10,7 @@
 #include <vector>
 
 #include "data/datasets/dataset.h"
+#include "data/datasets/web_dataset/test_tar.h"
 #include "data/transforms/geometry.h"
 #include "data/transforms/transform.h"
 #include "tests/conformance/conformance.h"
@@ -41,25 +40,14 @@ void WriteImage(const std::string& path, uint8_t grey) {
   ASSERT_TRUE(png_image_write_to_file(&image, path.c_str(), 0, pixels.data(), 0, nullptr)) << path;
 }
 
-// A tar file of three images and their labels.
+// A shard of three samples.
 void MakeShard(const std::string& path) {
-  std::filesystem::create_directories("shards");
-  archive* writer = archive_write_new();
-  archive_write_set_format_ustar(writer);
-  ASSERT_EQ(archive_write_open_filename(writer, path.c_str()), ARCHIVE_OK);
+  std::vector<TarMember> members;
   for (int i = 0; i < 3; ++i) {
-    for (const auto& [extension, bytes] :
-         {std::pair(".jpg", std::string(100 + i, 'x')), {".cls", std::to_string(i % 2)}}) {
-      archive_entry* entry = archive_entry_new();
-      archive_entry_set_pathname(entry, (std::to_string(i) + extension).c_str());
-      archive_entry_set_filetype(entry, AE_IFREG);
-      archive_entry_set_size(entry, static_cast<int64_t>(bytes.size()));
-      archive_write_header(writer, entry);
-      ASSERT_EQ(archive_write_data(writer, bytes.data(), bytes.size()), static_cast<ssize_t>(bytes.size()));
-      archive_entry_free(entry);
-    }
+    members.push_back({std::to_string(i) + ".jpg", std::string(100 + i, 'x')});
+    members.push_back({std::to_string(i) + ".cls", std::to_string(i % 2)});
   }
-  archive_write_free(writer);
+  WriteTar(path, members);
 }
 
 // Examples of data sets that live on disk say `path: "images"`, or a folder in it: two classes stand there.
