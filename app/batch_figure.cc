@@ -84,8 +84,9 @@ class PatchPanel {
 
   Size2d size() const { return {factor_ * image_.height, factor_ * image_.width}; }
   std::string Caption() const {
-    return CutText(absl::StrCat(grid_.height, "x", grid_.width, " patches, labels 0 to ", grid_.area() - 1), kTextScale,
-                   size().width);
+    return CutText(
+        absl::StrCat(grid_.height, "x", grid_.width, " patches with positional labels 0 to ", grid_.area() - 1),
+        kTextScale, size().width);
   }
 
   void DrawOn(Canvas& canvas, const Image& image, int64_t top, int64_t left) const {
@@ -141,7 +142,8 @@ Image DrawBatch(const Batch& batch, int64_t images, const std::vector<std::strin
   std::optional<PatchPanel> panel;
   int64_t cells_left = kGap;
   if (grid) {
-    panel.emplace(size, *grid, 2 * factor);
+    // As high as the cells beside it, but not small.
+    panel.emplace(size, *grid, std::max(2 * factor, (whole.height - 2 * kGap - kLine) / size.height));
     cells_left += panel->size().width + kGap;
     whole = {std::max(whole.height, kGap + panel->size().height + kLine + kGap),
              whole.width + panel->size().width + kGap};

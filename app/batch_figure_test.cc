@@ -24,11 +24,13 @@ Batch MakeBatch(int64_t images, Size2d size) {
 
 // Whether `picture` shows the image, enlarged by `factor`, with its corner at (top, left).
 bool Shows(const Image& picture, const at::Tensor& image, int64_t factor, int64_t top, int64_t left) {
+  const at::Tensor planes = image.contiguous();
+  const uint8_t* pixels = planes.const_data_ptr<uint8_t>();
   for (int64_t y = 0; y < image.size(1) * factor; ++y) {
     for (int64_t x = 0; x < image.size(2) * factor; ++x) {
       for (int64_t c = 0; c < 3; ++c) {
         if (picture.pixels[3 * ((top + y) * picture.width + left + x) + c] !=
-            image[c][y / factor][x / factor].item<uint8_t>()) {
+            pixels[(c * image.size(1) + y / factor) * image.size(2) + x / factor]) {
           return false;
         }
       }
@@ -97,23 +99,23 @@ TEST(BatchFigureTest, WritesTheSharesOfMixedImages) {
 TEST(BatchFigureTest, NumbersThePatchesOfTheFirstImage) {
   const Batch batch = MakeBatch(4, {8, 8});
   const Image picture = DrawBatch(batch, 4, kClasses, Size2d{2, 4});
-  // The panel is twice as large as a cell.
-  EXPECT_EQ(picture.size(), (Size2d{8 + 2 * 256, 8 + 456 + 2 * 232}));
-  EXPECT_TRUE(Shows(picture, batch.images[3], 28, 8 + 256, 8 + 456 + 232));
+  // The panel, 480×480, is nearly as high as the two rows of cells.
+  EXPECT_EQ(picture.size(), (Size2d{8 + 2 * 256, 8 + 488 + 2 * 232}));
+  EXPECT_TRUE(Shows(picture, batch.images[3], 28, 8 + 256, 8 + 488 + 232));
   Batch black = batch;
   black.images = at::zeros_like(batch.images);
   const Image grid = DrawBatch(black, 4, kClasses, Size2d{2, 4});
   const auto is_bright = [&](int64_t y, int64_t x) { return grid.pixels[3 * ((8 + y) * grid.width + 8 + x)] > 200; };
-  // Patches are 224 high and 112 wide; their number is in the upper left corner.
-  EXPECT_TRUE(is_bright(200, 112) && is_bright(200, 224) && is_bright(200, 336) && is_bright(224, 50));
-  EXPECT_FALSE(is_bright(200, 113) || is_bright(200, 56) || is_bright(112, 50));
+  // Patches are 240 high and 120 wide; their number is in the upper left corner.
+  EXPECT_TRUE(is_bright(200, 120) && is_bright(200, 240) && is_bright(200, 360) && is_bright(240, 50));
+  EXPECT_FALSE(is_bright(200, 121) || is_bright(200, 60) || is_bright(120, 50));
   for (int64_t i = 0; i < 8; ++i) {
     Canvas number({14, 12}, kBlack);
     number.Write(absl::StrCat(i), 0, 0, 2, kWhite);
     for (int64_t y = 0; y < 14; ++y) {
       for (int64_t x = 0; x < 12; ++x) {
         const bool inked = number.image().pixels[3 * (y * 12 + x)] > 0;
-        ASSERT_EQ(is_bright(i / 4 * 224 + 3 + y, i % 4 * 112 + 3 + x), inked) << i;
+        ASSERT_EQ(is_bright(i / 4 * 240 + 3 + y, i % 4 * 120 + 3 + x), inked) << i;
       }
     }
   }

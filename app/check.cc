@@ -91,11 +91,12 @@ struct CheckedSplit {
   SamplesReport report;
 
   std::string ClassOf(int64_t sample) const { return dataset->class_names()[report.labels[sample]]; }
-  int64_t CountErrors() const {
-    return std::count_if(report.problems.begin(), report.problems.end(),
-                         [](const SampleProblem& problem) { return IsError(problem.problem); });
-  }
 };
+
+int64_t CountErrorsAmong(const std::vector<SampleProblem>& problems) {
+  return std::count_if(problems.begin(), problems.end(),
+                       [](const SampleProblem& problem) { return IsError(problem.problem); });
+}
 
 // A problem in words.
 struct Row {
@@ -127,12 +128,8 @@ class SampleCheck {
     seconds_ = SecondsSince(start);
   }
 
-  // Samples that are broken or mislabelled. One that is so twice counts twice.
-  int64_t CountErrors() const {
-    return train_.CountErrors() + val_.CountErrors() +
-           std::count_if(shared_.begin(), shared_.end(),
-                         [](const SampleProblem& problem) { return IsError(problem.problem); });
-  }
+  // Samples that are broken or mislabelled. One that is so within its split and across the splits counts twice.
+  int64_t CountErrors() const { return CountTrainErrors() + CountValErrors(); }
 
   void Print() const {
     for (const Kind& kind : kKinds) {
@@ -153,11 +150,8 @@ class SampleCheck {
       }
     }
     PrintGroup("note: passed over", count, lines);
-    for (const CheckedSplit* split : {&train_, &val_}) {
-      std::cout << split->name << ": " << WithThousands(split->dataset->size()) << " images, "
-                << WithThousands(split->dataset->class_names().size()) << " classes, "
-                << WithThousands(split->CountErrors()) << " errors\n";
-    }
+    PrintCounts(train_, CountTrainErrors());
+    PrintCounts(val_, CountValErrors());
     const int64_t images = data_.train->size() + data_.val->size();
     std::cout << WithThousands(images) << " images in " << FormatSeconds(seconds_) << ", "
               << WithThousands(std::llround(images / std::max(seconds_, 1e-9))) << " img/s on " << threads_
@@ -194,10 +188,19 @@ class SampleCheck {
     for (const SampleProblem& problem : shared_) visit(val_, problem, train_);
   }
 
+  int64_t CountTrainErrors() const { return CountErrorsAmong(train_.report.problems); }
+  int64_t CountValErrors() const { return CountErrorsAmong(val_.report.problems) + CountErrorsAmong(shared_); }
+
+  static void PrintCounts(const CheckedSplit& split, int64_t errors) {
+    std::cout << split.name << ": " << WithThousands(split.dataset->size()) << " images in "
+              << WithThousands(split.dataset->class_names().size()) << " classes, " << WithThousands(errors)
+              << " with errors\n";
+  }
+
   static void PrintGroup(const char* heading, size_t count, const std::string& lines) {
     if (count == 0) return;
     std::cout << heading << " (" << WithThousands(count) << ")\n" << lines;
-    if (count > kShown) std::cout << "  and " << WithThousands(count - kShown) << " more\n";
+    if (count > kShown) std::cout << "  and " << WithThousands(count - kShown) << " more; --report=FILE lists all\n";
   }
 
   const DataParts& data_;
@@ -228,8 +231,9 @@ absl::Status Check(const Arguments& arguments) {
     std::cerr << "wrote " << arguments.report << "\n";
   }
   if (const int64_t errors = check.CountErrors(); errors > 0) {
-    return absl::DataLossError(absl::StrCat(arguments.spec.path, ": the spec has no mistakes, but of its images ",
-                                            WithThousands(errors), " are broken or mislabelled, as listed above"));
+    return absl::DataLossError(absl::StrCat(arguments.spec.path,
+                                            ": no mistakes in the spec, but images that are broken or mislabelled: ",
+                                            WithThousands(errors), ", listed above"));
   }
   std::cout << no_mistakes;
   return absl::OkStatus();
