@@ -9,6 +9,11 @@
 #include <variant>
 #include <vector>
 
+#include "ATen/TensorOperators.h"
+#include "ATen/ops/arange.h"
+#include "ATen/ops/equal.h"
+#include "data/batch.h"
+#include "data/batch_transforms/batch_transform.h"
 #include "data/datasets/dataset.h"
 #include "data/datasets/web_dataset/test_tar.h"
 #include "data/transforms/geometry.h"
@@ -222,6 +227,77 @@ TEST_P(TransformConformance, BadConfigsAreErrorsNotCrashes) {
 
 INSTANTIATE_TEST_SUITE_P(All, TransformConformance, testing::ValuesIn(RegisteredPlugins("transform")), TestName);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(TransformConformance);
+
+constexpr int64_t kClasses = 5;
+
+class BatchTransformConformance : public testing::TestWithParam<PluginInfo> {
+ protected:
+  std::unique_ptr<BatchTransform> Make() {
+    auto transform = Registry<BatchTransform>::Create(Example(GetParam()), {.num_classes = kClasses});
+    EXPECT_TRUE(transform.ok()) << transform.status();
+    return *std::move(transform);
+  }
+};
+
+Batch BatchOfGradients(int64_t size, Size2d image) {
+  const at::Tensor values = at::arange(size * 3 * image.area()).mul(7).remainder(256);
+  const at::Tensor images = values.to(at::kByte).view({size, image.height, image.width, 3}).permute({0, 3, 1, 2});
+  return {.images = images,
+          .labels = at::arange(size).remainder(kClasses),
+          .soft_labels = {},
+          .indices = std::vector<int64_t>(size)};
+}
+
+TEST_P(BatchTransformConformance, LeavesABatchWithLabelsThatSumToOneWhateverItsSize) {
+  const auto transform = Make();
+  for (const int64_t size : {1, 2, 5, 8}) {
+    for (const Size2d image : {Size2d{1, 1}, Size2d{8, 12}, Size2d{3, 40}}) {
+      for (uint64_t key = 0; key < 20; ++key) {
+        Batch batch = BatchOfGradients(size, image);
+        const at::Tensor labels = batch.labels.clone();
+        Draws draws({key});
+        transform->Apply(batch, draws);
+        ASSERT_EQ(batch.images.sizes(), at::IntArrayRef({size, 3, image.height, image.width}));
+        ASSERT_EQ(batch.images.scalar_type(), at::kByte);
+        ASSERT_TRUE(batch.images.is_contiguous(at::MemoryFormat::ChannelsLast));
+        ASSERT_TRUE(at::equal(batch.labels, labels));
+        ASSERT_EQ(batch.indices.size(), static_cast<size_t>(size));
+        if (!batch.soft_labels.defined()) continue;
+        ASSERT_EQ(batch.soft_labels.sizes(), at::IntArrayRef({size, kClasses}));
+        ASSERT_GE(batch.soft_labels.min().item<double>(), 0);
+        ASSERT_LT((batch.soft_labels.sum(1) - 1).abs().max().item<double>(), 1e-5);
+      }
+    }
+  }
+}
+
+TEST_P(BatchTransformConformance, IsAFunctionOfBatchAndDraws) {
+  const auto a = Make(), b = Make();
+  for (uint64_t key = 0; key < 20; ++key) {
+    Batch x = BatchOfGradients(6, {8, 12}), y = BatchOfGradients(6, {8, 12});
+    Draws draws_x({key}), draws_y({key});
+    a->Apply(x, draws_x);
+    b->Apply(y, draws_y);
+    EXPECT_TRUE(at::equal(x.images, y.images));
+    ASSERT_EQ(x.soft_labels.defined(), y.soft_labels.defined());
+    if (x.soft_labels.defined()) EXPECT_TRUE(at::equal(x.soft_labels, y.soft_labels));
+  }
+}
+
+TEST_P(BatchTransformConformance, BadConfigsAreErrorsNotCrashes) {
+  for (const google::protobuf::Any& config : SpoiltExamples(GetParam())) {
+    const auto transform = Registry<BatchTransform>::Create(config, {.num_classes = kClasses});
+    EXPECT_TRUE(transform.ok() || IsUserError(transform.status())) << transform.status();
+    if (!transform.ok()) continue;
+    Batch batch = BatchOfGradients(4, {9, 9});
+    Draws draws({1});
+    (*transform)->Apply(batch, draws);
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(All, BatchTransformConformance, testing::ValuesIn(RegisteredPlugins("batch_transform")),
+                         TestName);
+GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(BatchTransformConformance);
 
 }  // namespace
 }  // namespace graticule
