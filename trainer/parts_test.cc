@@ -16,6 +16,7 @@
 #include "ATen/ops/rand.h"
 #include "ATen/ops/zeros_like.h"
 #include "c10/core/GradMode.h"
+#include "data/loader/cached_dataset.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
@@ -382,6 +383,45 @@ TEST(DataPartsTest, TrainingTakesWholePartsAndValidationEveryImage) {
   EXPECT_THAT(BatchSizes(*parts->TrainLoader(experiment)), ElementsAre(2, 2, 2, 2, 2, 2));
   experiment.mutable_data()->set_eval_batch_size(6);
   EXPECT_THAT(BatchSizes(*parts->EvalLoader(experiment)), ElementsAre(6, 1));
+}
+
+// Pixels and labels of an epoch, one after the other.
+std::vector<at::Tensor> EpochOf(Loader& loader, int64_t epoch) {
+  std::vector<at::Tensor> tensors;
+  loader.Start(epoch);
+  while (true) {
+    const auto batch = loader.Next();
+    EXPECT_TRUE(batch.ok()) << batch.status();
+    if (!batch.ok() || !batch->has_value()) return tensors;
+    tensors.insert(tensors.end(), {(*batch)->images, (*batch)->labels});
+  }
+}
+
+TEST(DataPartsTest, ACacheChangesNoBatch) {
+  Experiment experiment = Tiny();
+  const auto without = BuildData(experiment);
+  ASSERT_TRUE(without.ok()) << without.status();
+  experiment.mutable_data()->mutable_cache()->set_kind(Cache::DECODED);
+  experiment.mutable_data()->mutable_cache()->set_max_bytes(2000);  // some of the images
+  const auto with = BuildData(experiment);
+  ASSERT_TRUE(with.ok()) << with.status();
+  EXPECT_NE(dynamic_cast<const CachedDataset*>(with->train.get()), nullptr);
+  EXPECT_NE(dynamic_cast<const CachedDataset*>(with->val.get()), nullptr);
+  const auto a = without->TrainLoader(experiment), b = with->TrainLoader(experiment);
+  for (int64_t epoch = 0; epoch < 2; ++epoch) {
+    const std::vector<at::Tensor> expected = EpochOf(*a, epoch), cached = EpochOf(*b, epoch);
+    ASSERT_EQ(expected.size(), cached.size());
+    for (size_t i = 0; i < expected.size(); ++i) EXPECT_TRUE(at::equal(expected[i], cached[i]));
+  }
+}
+
+TEST(DataPartsTest, RejectsABadCache) {
+  Experiment experiment = Tiny();
+  experiment.mutable_data()->mutable_cache()->set_max_bytes(-1);
+  experiment.mutable_data()->mutable_cache()->set_kind(static_cast<Cache::Kind>(7));
+  const std::string message(BuildData(experiment).status().message());
+  EXPECT_THAT(message, HasSubstr("data.cache.max_bytes: must not be negative, found -1"));
+  EXPECT_THAT(message, HasSubstr("data.cache.kind: must be NONE, ENCODED or DECODED, found 7"));
 }
 
 }  // namespace

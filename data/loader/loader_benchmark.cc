@@ -21,19 +21,14 @@
 namespace graticule {
 namespace {
 
-// A plugin of a config in text format, such as "[type.googleapis.com/graticule.Digits] {}".
-template <typename T>
-std::unique_ptr<T> Make(const std::string& config, const typename T::Context& context) {
-  google::protobuf::Any any;
-  CHECK(google::protobuf::TextFormat::ParseFromString(config, &any)) << config;
-  absl::StatusOr<std::unique_ptr<T>> plugin = Registry<T>::Create(any, context);
-  CHECK(plugin.ok()) << plugin.status();
-  return std::move(*plugin);
-}
-
 // Of a config such as "RandomCrop] { padding: 4 }".
 std::unique_ptr<Transform> MakeTransform(const std::string& config, Size2d image_size) {
-  return Make<Transform>("[type.googleapis.com/graticule." + config, {.image_size = image_size, .statistics = {}});
+  google::protobuf::Any any;
+  CHECK(google::protobuf::TextFormat::ParseFromString("[type.googleapis.com/graticule." + config, &any)) << config;
+  absl::StatusOr<std::unique_ptr<Transform>> transform =
+      Registry<Transform>::Create(any, {.image_size = image_size, .statistics = {}});
+  CHECK(transform.ok()) << transform.status();
+  return std::move(*transform);
 }
 
 // Of ImageNet's commonest size and of about its bytes a file.
@@ -174,12 +169,6 @@ void BM_LoadSmall(benchmark::State& state) {
   RunLoader(state, SmallDataset(), {"RandomCrop] { padding: 4 }", "RandomHorizontalFlip] {}"}, {32, 32});
 }
 BENCHMARK(BM_LoadSmall)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMicrosecond);
-
-void BM_LoadSynthetic(benchmark::State& state) {
-  const auto synthetic = Make<Dataset>("[type.googleapis.com/graticule.Synthetic] {}", DatasetContext{});
-  RunLoader(state, *synthetic, {}, {224, 224});
-}
-BENCHMARK(BM_LoadSynthetic)->Arg(1)->Arg(2)->UseRealTime()->Unit(benchmark::kMillisecond);
 
 }  // namespace
 }  // namespace graticule

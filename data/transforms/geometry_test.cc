@@ -1,6 +1,7 @@
 #include "data/transforms/geometry.h"
 
 #include <stdexcept>
+#include <utility>
 
 #include "data/transforms/test_images.h"
 #include "gmock/gmock.h"
@@ -58,6 +59,17 @@ TEST_P(ResampleTest, IsPillows) {
   EXPECT_LE(MaxDifference(ResizedCrop(picture, box, size, BILINEAR), TestImage(std::string("bilinear_") + name)), 1);
   EXPECT_LE(MaxDifference(ResizedCrop(picture, box, size, BICUBIC), TestImage(std::string("bicubic_") + name)), 1);
   EXPECT_EQ(ResizedCrop(picture, box, size, INTERPOLATION_UNSPECIFIED), ResizedCrop(picture, box, size, BICUBIC));
+}
+
+// LibTorch's own results, by way of torchvision.
+TEST(ResizedCropTest, WithoutAntialiasingIsTorchvisionsOf8BitTensors) {
+  const Image picture = TestImage("picture");
+  const Box box{11, 23, {37, 41}};
+  for (const auto& [name, interpolation] : {std::pair("bilinear", BILINEAR), std::pair("bicubic", BICUBIC)}) {
+    const Image plain = ResizedCrop(picture, box, {24, 32}, interpolation, /*antialias=*/false);
+    EXPECT_EQ(MaxDifference(plain, TestImage(std::string(name) + "_plain_24x32")), 0);
+    EXPECT_GT(MaxDifference(plain, TestImage(std::string(name) + "_window_24x32")), 10);
+  }
 }
 
 constexpr Size2d kPicture{61, 97};

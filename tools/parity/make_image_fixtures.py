@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
 """Makes the images that the tests of data/transforms compare with: Pillow's and torchvision's results on one picture.
 
-  python3 -m venv venv && venv/bin/pip install pillow==13.0.0 torchvision==0.26.0 numpy
+  python3 -m venv venv && venv/bin/pip install pillow==13.0.0 torch==2.11.0 torchvision==0.26.0 numpy
   venv/bin/python tools/parity/make_image_fixtures.py
 """
 
 import pathlib
 
 import numpy as np
+import torch
 from PIL import Image
 from torchvision.transforms import functional as F
 from torchvision.transforms import InterpolationMode
+from torchvision.transforms import v2
 
 TESTDATA = pathlib.Path(__file__).resolve().parents[2] / "data/transforms/testdata"
 HEIGHT, WIDTH = 61, 97
@@ -39,6 +41,10 @@ def main():
         window = image.crop((left, top, left + w, top + h))
         window.resize((32, 24), resample).save(TESTDATA / f"{name}_window_24x32.png")
         mode = InterpolationMode(name)
+        # torchvision computes 8-bit tensors without antialiasing otherwise than Pillow ever does.
+        tensor = torch.from_numpy(np.array(window)).permute(2, 0, 1)
+        plain = v2.functional.resize(tensor, [24, 32], v2.InterpolationMode(name), antialias=False)
+        Image.fromarray(plain.permute(1, 2, 0).numpy()).save(TESTDATA / f"{name}_plain_24x32.png")
         # torchvision: the shorter side becomes 36, the longer one keeps the ratio.
         F.resize(image, 36, mode).save(TESTDATA / f"{name}_shorter_36.png")
         F.resize(image.transpose(Image.Transpose.TRANSPOSE), 36, mode).save(

@@ -16,7 +16,7 @@ std::unique_ptr<Transform> Make(double probability) {
 }
 
 TEST(RandomHorizontalFlipTest, MirrorsEveryRow) {
-  for (const int64_t width : {1, 2, 5, 6}) {
+  for (const int64_t width : {1, 2, 5, 6, 7, 11, 12, 40}) {
     const Image image = Transformed(*Make(1), CoordinateImage(3, width));
     for (int64_t y = 0; y < 3; ++y) {
       for (int64_t x = 0; x < width; ++x) {

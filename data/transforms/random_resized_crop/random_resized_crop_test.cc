@@ -90,6 +90,35 @@ TEST(RandomResizedCropTest, DefaultsToTheImageSizeAndBicubic) {
             Transformed(**MakeTransform(config), TestImage("picture")));
 }
 
+TEST(RandomResizedCropTest, MayDrawItsFilter) {
+  const Image picture = TestImage("picture");
+  RandomResizedCrop config;
+  config.add_size(24);
+  const auto with = [&config](Interpolation interpolation) {
+    config.set_interpolation(interpolation);
+    return *MakeTransform(config);
+  };
+  const auto random = with(RANDOM), bilinear = with(BILINEAR), bicubic = with(BICUBIC);
+  int bilinears = 0;
+  for (uint64_t key = 0; key < 400; ++key) {
+    const Image image = Transformed(*random, picture, key);
+    const bool is_bilinear = image == Transformed(*bilinear, picture, key);
+    EXPECT_TRUE(is_bilinear || image == Transformed(*bicubic, picture, key));
+    bilinears += is_bilinear;
+  }
+  EXPECT_NEAR(bilinears, 200, 4 * 10);
+}
+
+TEST(RandomResizedCropTest, MayGiveUpAntialiasing) {
+  RandomResizedCrop config;
+  config.add_size(24);
+  config.set_antialias(false);
+  Draws draws({9});
+  const Box box = DrawWindow({61, 97}, kScale, kRatio, draws);
+  const Image picture = TestImage("picture");
+  EXPECT_EQ(Transformed(**MakeTransform(config), picture, 9), ResizedCrop(picture, box, {24, 24}, BICUBIC, false));
+}
+
 TEST(RandomResizedCropTest, RejectsBadConfigs) {
   RandomResizedCrop config;
   config.add_scale(0.5);

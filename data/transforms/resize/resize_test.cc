@@ -1,5 +1,6 @@
 #include "data/transforms/resize/resize.h"
 
+#include "data/transforms/geometry.h"
 #include "data/transforms/test_images.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -63,6 +64,25 @@ TEST(ResizeTest, DescribesItselfAsTimmDoes) {
   EXPECT_EQ(described(share).interpolation, "bilinear");
   EXPECT_EQ(described(Config(256, BICUBIC)).crop_pct, 0.875);
   EXPECT_EQ(described(Resize()).interpolation, "bicubic");
+  EXPECT_EQ(described(Resize()).crop_mode, "center");
+  Resize squash;
+  squash.set_squash(true);
+  EXPECT_EQ(described(squash).crop_mode, "squash");
+}
+
+TEST(ResizeTest, SquashesBothSides) {
+  Resize config = Config(45, BILINEAR);
+  config.add_size(60);
+  config.set_squash(true);
+  EXPECT_LE(MaxDifference(Transformed(**MakeTransform(config), TestImage("picture")), TestImage("bilinear_45x60")), 1);
+}
+
+TEST(ResizeTest, MayGiveUpAntialiasing) {
+  Resize config = Config(36, BICUBIC);
+  config.set_antialias(false);
+  const Image picture = TestImage("picture");
+  EXPECT_EQ(Transformed(**MakeTransform(config), picture),
+            ResizedCrop(picture, {0, 0, picture.size()}, {36, 57}, BICUBIC, false));
 }
 
 TEST(ResizeTest, LeavesAnImageOfTheSizeAlone) {
@@ -74,6 +94,8 @@ TEST(ResizeTest, RejectsBadConfigs) {
   Resize config;
   config.set_crop_pct(0);
   EXPECT_THAT(ConfigError(config), HasSubstr("crop_pct: must be above 0 and at most 1, found 0"));
+  config.set_interpolation(RANDOM);
+  EXPECT_THAT(ConfigError(config), HasSubstr("interpolation: RANDOM is for RandomResizedCrop"));
   config.set_crop_pct(1.5);
   config.add_size(-3);
   EXPECT_THAT(ConfigError(config), HasSubstr("found 1.5"));
