@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <cstdlib>
 
 #include "data/transforms/clones.h"
 #include "plugin/logging.h"

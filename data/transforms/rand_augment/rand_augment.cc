@@ -2,7 +2,6 @@
 
 #include <numeric>
 
-#include "absl/strings/str_cat.h"
 #include "plugin/registry.h"
 
 namespace graticule {

@@ -1,11 +1,9 @@
 #include "data/transforms/rand_augment/rand_augment.h"
 
-#include <algorithm>
 #include <fstream>
 #include <map>
 #include <numeric>
 #include <set>
-#include <sstream>
 #include <string>
 
 #include "data/transforms/test_images.h"
