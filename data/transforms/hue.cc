@@ -47,23 +47,21 @@ std::array<Sixth, 256> MakeSixths() {
   return sixths;
 }
 
+// What red, green and blue do in each sixth: the value, the low level, the one that falls or the one that rises.
+constexpr int kValue = 0, kLow = 1, kFalling = 2, kRising = 3;
+constexpr int kLevels[6][Image::kChannels] = {{kValue, kRising, kLow}, {kFalling, kValue, kLow},
+                                              {kLow, kValue, kRising}, {kLow, kFalling, kValue},
+                                              {kRising, kLow, kValue}, {kValue, kLow, kFalling}};
+
 void WriteRgb(const Hsv& hsv, const std::array<Sixth, 256>& sixths, uint8_t* pixel) {
   const auto& [sixth, fraction] = sixths[hsv.hue];
   const float saturation = static_cast<float>(hsv.saturation / 255.0);
   const auto reduced = [&hsv](double share) {
     return static_cast<uint8_t>(static_cast<float>(hsv.value) * (1.0 - share) + 0.5);
   };
-  const uint8_t value = hsv.value;
-  const uint8_t low = reduced(saturation);
-  const uint8_t falling = reduced(saturation * fraction);
-  const uint8_t rising = reduced(saturation * (1.0 - fraction));
-  const std::array<std::array<uint8_t, 3>, 6> colours = {{{value, rising, low},
-                                                          {falling, value, low},
-                                                          {low, value, rising},
-                                                          {low, falling, value},
-                                                          {rising, low, value},
-                                                          {value, low, falling}}};
-  std::copy(colours[sixth].begin(), colours[sixth].end(), pixel);
+  const std::array<uint8_t, 4> levels = {hsv.value, reduced(saturation), reduced(saturation * fraction),
+                                         reduced(saturation * (1.0 - fraction))};
+  for (int64_t c = 0; c < Image::kChannels; ++c) pixel[c] = levels[kLevels[sixth][c]];
 }
 
 }  // namespace
