@@ -169,6 +169,7 @@ class Pass {
 // The samples that can be trained on, equal ones side by side in order.
 std::vector<int64_t> ByFingerprint(const SamplesReport& report) {
   std::vector<int64_t> samples;
+  samples.reserve(report.labels.size());
   for (size_t i = 0; i < report.labels.size(); ++i) {
     if (report.labels[i] >= 0) samples.push_back(static_cast<int64_t>(i));
   }
