@@ -272,6 +272,19 @@ TEST(JpegTest, BombsAreRefused) {
   EXPECT_NE(Reason(WithJpegSize(progressive, 16384, 16384)), "none");
 }
 
+// A progressive image takes more than its pixels.
+TEST(JpegTest, MemoryFollowsMaxPixels) {
+  const std::string cmyk =
+      EncodeJpeg(1200, 1000, 4, Pixels(4 * 1200 * 1000, 0), {.from = JCS_CMYK, .to = JCS_CMYK, .progressive = true});
+  EXPECT_THAT(Reason(cmyk, {.max_pixels = 1200000}), HasSubstr("its coefficients take more memory than max_pixels"));
+  EXPECT_THAT(Reason(cmyk, {.max_pixels = 1199999}), HasSubstr("1200x1000 is more than 1199999 pixels"));
+  Decoded(cmyk, {.max_pixels = 2400000});
+  for (const int64_t side : {1, 9, 17, 40}) {
+    const std::string small = EncodeJpeg(Picture(side, side), {.progressive = true});
+    ExpectNear(Decoded(small, {.max_pixels = side * side}), Picture(side, side), 6);
+  }
+}
+
 TEST(JpegTest, EndlessScansAreRefused) {
   std::string bytes = EncodeJpeg(Picture(16, 16), {.progressive = true});
   const size_t scan = bytes.find("\xff\xda", bytes.find("\xff\xda") + 1);  // the first refining one, with its tables

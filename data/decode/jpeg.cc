@@ -22,8 +22,9 @@ namespace {
 
 // A few kilobytes of progressive scans can cost minutes; real files have ten or so.
 constexpr int kMaxScans = 500;
-// Of libjpeg itself, in bytes: a progressive image is held whole as coefficients.
-constexpr long kMaxMemory = 1L << 29;
+// Of a whole decoding: libjpeg holds a progressive image as coefficients beside its pixels.
+constexpr int64_t kMaxBytesPerPixel = 8;
+constexpr int64_t kLibjpegsOwn = 1 << 20;  // tables and single rows, in bytes
 constexpr int kRowsPerCall = 16;
 // Colour at half the resolution is interpolated from its neighbours on either side.
 constexpr int64_t kUpsamplingMargin = 2;
@@ -59,7 +60,11 @@ Decoder& DecoderOf(const void* jpeg) {
 
 [[noreturn]] void Fail(j_common_ptr jpeg) {
   Decoder& decoder = DecoderOf(jpeg);
-  jpeg->err->format_message(jpeg, decoder.reason);
+  if (jpeg->err->msg_code == JERR_NO_BACKING_STORE) {
+    std::snprintf(decoder.reason, sizeof(decoder.reason), "its coefficients take more memory than max_pixels allows");
+  } else {
+    jpeg->err->format_message(jpeg, decoder.reason);
+  }
   Stop(decoder, Outcome::kFailed);
 }
 
@@ -215,18 +220,19 @@ Outcome Decode(std::string_view bytes, const RegionChooser& choose, Decoder& dec
       return Outcome::kIrregular;
   }
   jpeg_create_decompress(&jpeg);
-  jpeg.mem->max_memory_to_use = kMaxMemory;
   jpeg_mem_src(&jpeg, reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
   jpeg_read_header(&jpeg, TRUE);
 
-  if (int64_t{jpeg.image_width} * jpeg.image_height > decoder.options.max_pixels) {
+  const Box whole{0, 0, {jpeg.image_height, jpeg.image_width}};
+  if (whole.size.area() > decoder.options.max_pixels) {
     std::snprintf(decoder.reason, sizeof(decoder.reason), "%ux%u is more than %lld pixels", jpeg.image_height,
                   jpeg.image_width, static_cast<long long>(decoder.options.max_pixels));
     return Outcome::kFailed;
   }
+  jpeg.mem->max_memory_to_use =
+      kLibjpegsOwn + kMaxBytesPerPixel * decoder.options.max_pixels - Image::kChannels * whole.size.area();
   const bool cmyk = jpeg.jpeg_color_space == JCS_CMYK || jpeg.jpeg_color_space == JCS_YCCK;
   jpeg.out_color_space = cmyk ? JCS_CMYK : JCS_RGB;
-  const Box whole{0, 0, {jpeg.image_height, jpeg.image_width}};
   const WantedRegion wanted = choose(whole.size).value_or(WantedRegion{whole, whole.size});
   const int denominator = ScaleDenominator(wanted);
   jpeg.scale_num = 1;
