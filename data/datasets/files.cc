@@ -25,6 +25,9 @@ constexpr char kExtensions[] = ".jpg, .jpeg, .png, .webp";
 // Keeps what is drawn apart from other permutations of the same seed.
 constexpr uint64_t kDrawSalt = 0x66696c6573;
 
+// No image file is larger, and a larger one would take all memory before its header is looked at.
+constexpr int64_t kMaxFileSize = int64_t{1} << 30;
+
 // A folder as its device and inode, which no links hide.
 using FolderId = std::pair<dev_t, ino_t>;
 
@@ -81,40 +84,36 @@ absl::Status AddImages(const std::string& folder, std::vector<FolderId>& above, 
   return absl::OkStatus();
 }
 
-class Descriptor {
- public:
-  explicit Descriptor(int fd) : fd_(fd) {}
-  ~Descriptor() {
-    if (fd_ >= 0) close(fd_);
-  }
-  Descriptor(const Descriptor&) = delete;
-  Descriptor& operator=(const Descriptor&) = delete;
-  int get() const { return fd_; }
-
- private:
-  int fd_;
-};
-
 // What the reader of a sample says has the sample's name before it, so this has none.
 absl::Status ReadError(int error) {
   const char* hint = error == ENOENT ? " (removed since the data set was opened, or a link that leads nowhere)" : "";
   return absl::ErrnoToStatus(error, absl::StrCat("cannot read the file", hint));
 }
 
-absl::StatusOr<std::string> ReadImageFile(const std::string& path) {
-  // O_NONBLOCK: to open a pipe would wait for its writer.
-  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+absl::StatusOr<std::string> ReadRegularFile(int file) {
   struct stat info;
-  if (file.get() < 0 || fstat(file.get(), &info) != 0) return ReadError(errno);
+  if (fstat(file, &info) != 0) return ReadError(errno);
   if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError("not a file but a folder, a pipe or a device");
+  if (info.st_size > kMaxFileSize) {
+    return absl::InvalidArgumentError(absl::StrCat("larger than any image: ", info.st_size, " bytes"));
+  }
   std::string bytes(info.st_size, '\0');
   size_t filled = 0;
   while (filled < bytes.size()) {
-    const ssize_t count = read(file.get(), bytes.data() + filled, bytes.size() - filled);
+    const ssize_t count = read(file, bytes.data() + filled, bytes.size() - filled);
     if (count < 0) return ReadError(errno);
     if (count == 0) return absl::DataLossError("the file became shorter while it was read");
     filled += count;
   }
+  return bytes;
+}
+
+absl::StatusOr<std::string> ReadImageFile(const std::string& path) {
+  // O_NONBLOCK: to open a pipe would wait for its writer.
+  const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (file < 0) return ReadError(errno);
+  absl::StatusOr<std::string> bytes = ReadRegularFile(file);
+  close(file);
   return bytes;
 }
 
