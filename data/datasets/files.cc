@@ -7,8 +7,9 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
+#include <filesystem>
 #include <memory>
+#include <system_error>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
@@ -30,6 +31,7 @@ constexpr int64_t kMaxFileSize = int64_t{1} << 30;
 
 // A folder as its device and inode, which no links hide.
 using FolderId = std::pair<dev_t, ino_t>;
+FolderId IdOf(const struct stat& info) { return {info.st_dev, info.st_ino}; }
 
 struct CloseFolder {
   void operator()(DIR* folder) const { closedir(folder); }
@@ -41,7 +43,7 @@ absl::StatusOr<FolderNames> List(const std::string& path, FolderId& id) {
   const std::unique_ptr<DIR, CloseFolder> folder(opendir(path.c_str()));
   struct stat info;
   if (folder == nullptr || fstat(dirfd(folder.get()), &info) != 0) return ErrnoStatus("list", path);
-  id = {info.st_dev, info.st_ino};
+  id = IdOf(info);
   FolderNames names;
   while (true) {
     errno = 0;
@@ -58,6 +60,21 @@ absl::StatusOr<FolderNames> List(const std::string& path, FolderId& id) {
   std::sort(names.folders.begin(), names.folders.end());
   std::sort(names.files.begin(), names.files.end());
   return names;
+}
+
+// A link to one of them would bring the images of other classes into this one.
+std::vector<FolderId> FoldersAbove(const std::string& folder) {
+  namespace fs = std::filesystem;
+  std::vector<FolderId> above;
+  std::error_code error;
+  fs::path path = fs::absolute(folder, error).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // "FOLDER/"
+  while (path.has_relative_path()) {
+    path = path.parent_path();
+    struct stat info;
+    if (stat(path.c_str(), &info) == 0) above.push_back(IdOf(info));
+  }
+  return above;
 }
 
 // `above` holds the folders on the way: one that comes again is a circle of links.
@@ -134,7 +151,7 @@ absl::StatusOr<FolderNames> ListFolder(const std::string& path) {
 
 absl::StatusOr<std::vector<std::string>> ListImages(const std::string& folder, std::vector<std::string>& passed_over) {
   std::vector<std::string> images;
-  std::vector<FolderId> above;
+  std::vector<FolderId> above = FoldersAbove(folder);
   RETURN_IF_ERROR(AddImages(folder, above, images, passed_over));
   std::sort(images.begin(), images.end());
   return images;

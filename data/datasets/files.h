@@ -52,8 +52,8 @@ struct FolderNames {
 };
 absl::StatusOr<FolderNames> ListFolder(const std::string& path);
 
-// Paths of what is called an image in a folder and below, sorted byte by byte. Links are followed, but not in circles.
-// Other files are added to `passed_over`.
+// Paths of what is called an image in a folder and below, sorted byte by byte. Links are followed, but not in circles
+// and not to a folder that this one is in. Other files are added to `passed_over`.
 absl::StatusOr<std::vector<std::string>> ListImages(const std::string& folder, std::vector<std::string>& passed_over);
 
 std::string JoinPaths(std::string_view folder, std::string_view name);

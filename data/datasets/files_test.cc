@@ -41,6 +41,22 @@ TEST(FilesTest, ImagesAreSortedByTheirWholePath) {
   EXPECT_THAT(passed_over, IsEmpty());
 }
 
+TEST(FilesTest, NoLinkBringsInTheFoldersAbove) {
+  const TestFolder folder;
+  folder.Write("train/a/1.jpg");
+  folder.Write("train/b/2.jpg");
+  folder.Link("..", "train/b/to train");
+  folder.Link("../..", "train/b/to all");
+  folder.Link("/", "train/b/to the root");
+  for (const char* name : {"train/b", "train/b/", "train/b/.", "train/a/../b"}) {
+    std::vector<std::string> passed_over;
+    const auto images = ListImages(folder.path(name), passed_over);
+    ASSERT_TRUE(images.ok()) << images.status();
+    EXPECT_THAT(*images, ElementsAre(EndsWith("/2.jpg"))) << name;
+    EXPECT_EQ(passed_over.size(), 3);
+  }
+}
+
 TEST(FilesTest, ListsMayNameFilesInFoldersBelow) {
   const TestFolder folder;
   folder.Write("x/a b.jpg");

@@ -120,6 +120,12 @@ TEST_F(ImageFolderTest, FollowsLinksAndSurvivesTheirCircles) {
   EXPECT_THAT(folder_.PassedOver(*train), ElementsAre("train/a/more/loop: a link to a folder that it is in"));
 }
 
+TEST_F(ImageFolderTest, ALinkToTheSplitIsNoClass) {
+  folder_.Write("train/a/1.jpg");
+  folder_.Link(".", "train/self");
+  EXPECT_THAT(ErrorOf(Split::kTrain), HasSubstr("for the classes self in"));
+}
+
 TEST_F(ImageFolderTest, WhatCantBeReadIsTheSamplesError) {
   for (const char* name : {"1", "2", "3"}) folder_.Write(std::string("train/a/") + name + ".jpg");
   folder_.Link("nowhere.jpg", "train/a/4.jpg");
