@@ -32,7 +32,6 @@ import time
 
 import peer
 
-REQUIREMENTS = ["torch==2.11.0", "torchvision==0.26.0", "timm==1.0.22"]
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 BATCH = 64
 DATA = {"photos": "imagenet-samples", "small": "imagenette-mini", "cifar": "cifar10-jpg"}
@@ -259,7 +258,7 @@ def run(case, arguments):
 
 def main():
     arguments = parse_arguments()
-    peer.enter(arguments.venv, REQUIREMENTS, "3 GB")
+    peer.enter(arguments.venv)
     if arguments.worker:
         worker(arguments)
         return

@@ -25,7 +25,6 @@ import time
 
 import peer
 
-REQUIREMENTS = ["torch==2.11.0", "timm==1.0.22"]
 WARM_UP_STEPS = 3
 
 
@@ -101,7 +100,7 @@ def sides(arguments, precision):
 
 def main():
     arguments = parse_arguments()
-    peer.enter(arguments.venv, REQUIREMENTS, "3 GB")
+    peer.enter(arguments.venv)
     if arguments.timm_worker:
         timm_worker(arguments)
         return

@@ -8,13 +8,14 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
+REQUIREMENTS = ["torch==2.11.0", "torchvision==0.26.0", "timm==1.0.22"]
 
 
 def cache_folder():
     return pathlib.Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "graticule"
 
 
-def enter(venv, requirements, size):
+def enter(venv):
     """Goes on in the virtual environment, which is made where there is none."""
     if pathlib.Path(sys.prefix).resolve() == venv.resolve():
         return
@@ -22,11 +23,11 @@ def enter(venv, requirements, size):
     if not python.exists():
         packages = ROOT / "third_party" / "debian_packages_dev.txt"
         subprocess.run([ROOT / "tools" / "require_packages", packages], check=True)
-        print(f"Installing {' and '.join(requirements)} into {venv} ({size}, once)…", file=sys.stderr)
+        print(f"Installing {', '.join(REQUIREMENTS)} into {venv} (3 GB, once)…", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
         # The interpreter stands for a complete environment: without it an interrupted installation starts again.
         try:
-            subprocess.run([python, "-m", "pip", "install", "--quiet", *requirements], stdout=sys.stderr, check=True)
+            subprocess.run([python, "-m", "pip", "install", "--quiet", *REQUIREMENTS], stdout=sys.stderr, check=True)
         except BaseException:
             python.unlink()
             raise
