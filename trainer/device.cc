@@ -6,6 +6,7 @@
 #include "ATen/Context.h"
 #include "ATen/Parallel.h"
 #include "ATen/ops/addcmul.h"
+#include "ATen/ops/empty.h"
 #include "ATen/ops/tensor.h"
 #include "data/random.h"
 
@@ -73,7 +74,33 @@ Normalizer::Normalizer(const Data& data, c10::Device device) : device_(device) {
   shift_ = at::tensor(shift).view({1, 3, 1, 1}).to(device);
 }
 
+namespace {
+
+// In one pass from channels-last bytes to contiguous floats, for which LibTorch's operators need three.
+at::Tensor NormalizeOnCpu(const at::Tensor& images, const at::Tensor& scale, const at::Tensor& shift) {
+  const at::Tensor source = images.permute({0, 2, 3, 1}).contiguous();  // [B,H,W,3]
+  at::Tensor result = at::empty(images.sizes(), images.options().dtype(at::kFloat));
+  const int64_t pixels = images.size(2) * images.size(3);
+  const uint8_t* from = source.const_data_ptr<uint8_t>();
+  float* to = result.mutable_data_ptr<float>();
+  const float* scales = scale.const_data_ptr<float>();
+  const float* shifts = shift.const_data_ptr<float>();
+  at::parallel_for(0, images.size(0), /*grain_size=*/1, [&](int64_t begin, int64_t end) {
+    for (int64_t image = begin; image < end; ++image) {
+      for (int64_t c = 0; c < 3; ++c) {
+        const uint8_t* pixel = from + image * 3 * pixels + c;
+        float* plane = to + (image * 3 + c) * pixels;
+        for (int64_t i = 0; i < pixels; ++i) plane[i] = shifts[c] + static_cast<float>(pixel[3 * i]) * scales[c];
+      }
+    }
+  });
+  return result;
+}
+
+}  // namespace
+
 at::Tensor Normalizer::operator()(const at::Tensor& images) const {
+  if (device_.is_cpu()) return NormalizeOnCpu(images, scale_, shift_);
   const at::Tensor floats =
       images.to(device_, /*non_blocking=*/true).to(at::kFloat, false, false, at::MemoryFormat::Contiguous);
   return at::addcmul(shift_, floats, scale_);
