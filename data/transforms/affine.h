@@ -3,8 +3,8 @@
 #define GRATICULE_DATA_TRANSFORMS_AFFINE_H_
 
 #include <array>
-#include <cstdint>
 
+#include "data/color.h"
 #include "data/image.h"
 #include "data/transforms/interpolation.pb.h"
 #include "nn/size2d.h"
@@ -14,7 +14,6 @@ namespace graticule {
 // Where the point (x, y) of a result lies in its source: (m0 x + m1 y + m2, m3 x + m4 y + m5), in pixels from the upper
 // left corner, so that pixels' middles are at halves.
 using AffineMatrix = std::array<double, 6>;
-using Color = std::array<uint8_t, Image::kChannels>;
 
 // Counter-clockwise about the middle of an image.
 AffineMatrix Rotation(Size2d image, double degrees);

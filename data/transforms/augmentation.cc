@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "data/transforms/affine.h"
 #include "data/transforms/blur.h"
 #include "data/transforms/colors.h"
 #include "plugin/logging.h"
@@ -110,14 +111,6 @@ void Augment(const Augmentation& augmentation, const AugmentationSettings& setti
   arguments.interpolation = settings.interpolation;
   if (settings.interpolation == RANDOM) arguments.interpolation = draws.Bernoulli(0.5) ? BILINEAR : BICUBIC;
   FindOperation(augmentation.name)(arguments, image);
-}
-
-Color MeanColor(const ChannelStatistics& statistics) {
-  Color color;
-  for (size_t c = 0; c < color.size(); ++c) {
-    color[c] = static_cast<uint8_t>(std::clamp(std::nearbyint(255.0 * statistics.mean[c]), 0.0, 255.0));
-  }
-  return color;
 }
 
 PolicyString::PolicyString(std::string_view policy, const std::vector<std::string>& keys, FieldErrors& errors)

@@ -7,10 +7,9 @@
 #include <string_view>
 #include <vector>
 
+#include "data/color.h"
 #include "data/image.h"
 #include "data/random.h"
-#include "data/statistics.h"
-#include "data/transforms/affine.h"
 #include "data/transforms/interpolation.pb.h"
 #include "plugin/status.h"
 
@@ -55,9 +54,6 @@ double DrawLevel(double magnitude, const AugmentationSettings& settings, Draws& 
 
 // Applies the operation with its probability.
 void Augment(const Augmentation& augmentation, const AugmentationSettings& settings, Image& image, Draws& draws);
-
-// The colour in pixels by whose mean images are normalised, rounded.
-Color MeanColor(const ChannelStatistics& statistics);
 
 // A policy's string, such as "rand-m9-mstd0.5": a name, then sections after dashes, each a key and its value. What is
 // wrong with it goes to `errors`, which must outlive this.

@@ -137,11 +137,6 @@ TEST(AugmentationTest, SidesAndInterpolationsAreDrawn) {
   for (const auto& [which, count] : counts) EXPECT_NEAR(count, kDraws / 4, 40);
 }
 
-TEST(AugmentationTest, FillsWithTheRoundedMean) {
-  EXPECT_EQ(MeanColor({}), (Color{124, 116, 104}));
-  EXPECT_EQ(MeanColor({.mean = {0.5f, 0, 1}}), (Color{128, 0, 255}));
-}
-
 TEST(PolicyStringTest, ReadsSections) {
   FieldErrors errors;
   const PolicyString policy("rand-mstd0.5-m9-tweights", {"m", "mstd", "t", "n"}, errors);

@@ -1,6 +1,7 @@
 #include "data/transforms/geometry.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 
 #include "ATen/core/Tensor.h"
@@ -89,6 +90,14 @@ Size2d CoveringSize(Size2d image, Size2d target) {
 Interpolation DrawInterpolation(Interpolation interpolation, Draws& draws) {
   if (interpolation != RANDOM) return interpolation;
   return draws.Bernoulli(0.5) ? BILINEAR : BICUBIC;
+}
+
+int64_t RoundHalfToEven(double x) { return static_cast<int64_t>(std::nearbyint(x)); }
+
+Box DrawBox(Size2d image, Size2d size, Draws& draws) {
+  const int64_t top = draws.Below(image.height - size.height + 1);
+  const int64_t left = draws.Below(image.width - size.width + 1);
+  return {top, left, size};
 }
 
 Size2d SizeFromField(const google::protobuf::RepeatedField<int32_t>& field, std::string_view path, Size2d otherwise,

@@ -32,6 +32,12 @@ Size2d CoveringSize(Size2d image, Size2d target);
 // `interpolation`, or where that is RANDOM one of its two.
 Interpolation DrawInterpolation(Interpolation interpolation, Draws& draws);
 
+// Python's round(): halves to even.
+int64_t RoundHalfToEven(double x);
+
+// A box of this size, no larger than the image, at a random place inside of it.
+Box DrawBox(Size2d image, Size2d size, Draws& draws);
+
 // A height and a width, or one number for a square, from a config's repeated field; `otherwise` where it is empty. Adds
 // to `errors` where the field is neither.
 Size2d SizeFromField(const google::protobuf::RepeatedField<int32_t>& field, std::string_view path, Size2d otherwise,

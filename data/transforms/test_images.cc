@@ -42,7 +42,7 @@ int MaxDifference(const Image& a, const Image& b) {
 }
 
 absl::StatusOr<std::unique_ptr<Transform>> MakeTransform(const google::protobuf::Message& config, Size2d image_size) {
-  return Registry<Transform>::Create(config, TransformContext{image_size});
+  return Registry<Transform>::Create(config, {.image_size = image_size, .statistics = {}});
 }
 
 Image Transformed(const Transform& transform, Image image, uint64_t key) {

@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "data/color.h"
 #include "plugin/registry.h"
 
 namespace graticule {

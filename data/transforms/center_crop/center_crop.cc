@@ -1,7 +1,5 @@
 #include "data/transforms/center_crop/center_crop.h"
 
-#include <cmath>
-
 #include "data/transforms/geometry.h"
 #include "plugin/registry.h"
 
@@ -9,10 +7,10 @@ namespace graticule {
 namespace {
 
 // Offset of the crop, as torchvision computes it: of what is missing half comes first, rounded down; of what is too
-// much the half is rounded to even, as Python's round() does.
+// much the half is rounded as Python rounds.
 int64_t Offset(int64_t image, int64_t crop) {
   if (image < crop) return -((crop - image) / 2);
-  return static_cast<int64_t>(std::nearbyint(static_cast<double>(image - crop) / 2));
+  return RoundHalfToEven(static_cast<double>(image - crop) / 2);
 }
 
 }  // namespace

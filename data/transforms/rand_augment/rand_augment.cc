@@ -2,6 +2,7 @@
 
 #include <numeric>
 
+#include "data/color.h"
 #include "plugin/registry.h"
 
 namespace graticule {

@@ -1,11 +1,11 @@
 #include "data/transforms/random_erasing/random_erasing.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <numbers>
 
 #include "absl/strings/str_cat.h"
+#include "data/transforms/geometry.h"
 #include "plugin/registry.h"
 
 namespace graticule {
@@ -16,9 +16,6 @@ constexpr int kMaxCount = 100;
 constexpr int kQuantileBits = 16;
 constexpr int kQuantiles = 1 << kQuantileBits;
 constexpr int64_t kPixel = Image::kChannels;
-
-// Python's round(): halves to even.
-int64_t Round(double x) { return static_cast<int64_t>(std::nearbyint(x)); }
 
 double NormalDistribution(double x) { return 0.5 * std::erfc(-x / std::numbers::sqrt2); }
 
@@ -43,11 +40,9 @@ std::vector<Box> ErasedBoxes::Draw(Size2d image, Draws& draws) const {
     for (int attempt = 0; attempt < kTries; ++attempt) {
       const double wanted = draws.Uniform(area.low, area.high) * static_cast<double>(image.area()) / count;
       const double ratio = std::exp(draws.Uniform(std::log(aspect.low), std::log(aspect.high)));
-      const Size2d size{Round(std::sqrt(wanted * ratio)), Round(std::sqrt(wanted / ratio))};
+      const Size2d size{RoundHalfToEven(std::sqrt(wanted * ratio)), RoundHalfToEven(std::sqrt(wanted / ratio))};
       if (size.height >= image.height || size.width >= image.width) continue;
-      const int64_t top = draws.Below(image.height - size.height + 1);
-      const int64_t left = draws.Below(image.width - size.width + 1);
-      boxes.push_back({top, left, size});
+      boxes.push_back(DrawBox(image, size, draws));
       break;
     }
   }
@@ -89,13 +84,10 @@ absl::StatusOr<std::unique_ptr<Transform>> RandomErasingTransform::Create(const 
 
 RandomErasingTransform::RandomErasingTransform(double probability, const ErasedBoxes& boxes, RandomErasing::Mode mode,
                                                const ChannelStatistics& statistics)
-    : probability_(probability), boxes_(boxes), mode_(mode) {
+    : probability_(probability), boxes_(boxes), mode_(mode), mean_(MeanColor(statistics)) {
+  if (mode_ != RandomErasing::RAND && mode_ != RandomErasing::PIXEL) return;
   for (int64_t c = 0; c < kPixel; ++c) {
-    const double mean = 255.0 * statistics.mean[c];
-    mean_[c] = static_cast<uint8_t>(Round(std::clamp(mean, 0.0, 255.0)));
-    if (mode_ == RandomErasing::RAND || mode_ == RandomErasing::PIXEL) {
-      quantiles_[c] = PixelQuantiles(mean, 255.0 * statistics.std[c]);
-    }
+    quantiles_[c] = PixelQuantiles(255.0 * statistics.mean[c], 255.0 * statistics.std[c]);
   }
 }
 
@@ -104,20 +96,20 @@ void RandomErasingTransform::Apply(Image& image, Draws& draws) const {
   for (const Box& box : boxes_.Draw(image.size(), draws)) Erase(box, image, draws);
 }
 
-RandomErasingTransform::Pixel RandomErasingTransform::Noise(Draws& draws) const {
+Color RandomErasingTransform::Noise(Draws& draws) const {
   const uint64_t bits = draws();
   static_assert(kPixel * kQuantileBits <= 64);
-  Pixel pixel;
-  for (int64_t c = 0; c < kPixel; ++c) pixel[c] = quantiles_[c][bits >> (kQuantileBits * c) & (kQuantiles - 1)];
-  return pixel;
+  Color color;
+  for (int64_t c = 0; c < kPixel; ++c) color[c] = quantiles_[c][bits >> (kQuantileBits * c) & (kQuantiles - 1)];
+  return color;
 }
 
 void RandomErasingTransform::Erase(const Box& box, Image& image, Draws& draws) const {
-  const Pixel colour = mode_ == RandomErasing::RAND ? Noise(draws) : mean_;
+  const Color colour = mode_ == RandomErasing::RAND ? Noise(draws) : mean_;
   for (int64_t y = box.top; y < box.top + box.size.height; ++y) {
     uint8_t* const row = image.pixels.data() + kPixel * (y * image.width + box.left);
     for (int64_t x = 0; x < box.size.width; ++x) {
-      const Pixel pixel = mode_ == RandomErasing::PIXEL ? Noise(draws) : colour;
+      const Color pixel = mode_ == RandomErasing::PIXEL ? Noise(draws) : colour;
       std::memcpy(row + kPixel * x, pixel.data(), kPixel);
     }
   }

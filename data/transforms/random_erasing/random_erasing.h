@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "data/color.h"
 #include "data/fields.h"
 #include "data/statistics.h"
 #include "data/transforms/random_erasing/random_erasing.pb.h"
@@ -35,17 +36,15 @@ class RandomErasingTransform : public Transform {
   void Apply(Image& image, Draws& draws) const override;
 
  private:
-  using Pixel = std::array<uint8_t, Image::kChannels>;
-
   RandomErasingTransform(double probability, const ErasedBoxes& boxes, RandomErasing::Mode mode,
                          const ChannelStatistics& statistics);
-  Pixel Noise(Draws& draws) const;
+  Color Noise(Draws& draws) const;
   void Erase(const Box& box, Image& image, Draws& draws) const;
 
   double probability_;
   ErasedBoxes boxes_;
   RandomErasing::Mode mode_;
-  Pixel mean_;
+  Color mean_;
   // By channel: normal noise of the image's statistics at evenly spaced quantiles, as many as 16 bits can tell apart.
   std::array<std::vector<uint8_t>, Image::kChannels> quantiles_;
 };

@@ -2,7 +2,7 @@
 
 #include <cstring>
 
-#include "absl/strings/str_cat.h"
+#include "data/fields.h"
 #include "data/transforms/clones.h"
 #include "plugin/registry.h"
 
@@ -30,9 +30,7 @@ absl::StatusOr<std::unique_ptr<Transform>> RandomHorizontalFlipTransform::Create
                                                                                  const TransformContext& context) {
   const double probability = config.has_probability() ? config.probability() : 0.5;
   FieldErrors errors;
-  if (!(probability >= 0 && probability <= 1)) {
-    errors.Add("probability", absl::StrCat("must be in [0, 1], found ", probability));
-  }
+  CheckProbability(probability, "probability", errors);
   if (!errors.empty()) return errors.ToStatus();
   return std::make_unique<RandomHorizontalFlipTransform>(probability);
 }

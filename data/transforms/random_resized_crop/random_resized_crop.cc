@@ -12,11 +12,8 @@ namespace {
 
 constexpr int kTries = 10;
 
-// Python's round(): halves to even.
-int64_t Round(double x) { return static_cast<int64_t>(std::nearbyint(x)); }
-
 // At least one pixel: of a very thin image torchvision would ask for none.
-int64_t RoundedSide(double x, int64_t longest) { return std::clamp<int64_t>(Round(x), 1, longest); }
+int64_t RoundedSide(double x, int64_t longest) { return std::clamp<int64_t>(RoundHalfToEven(x), 1, longest); }
 
 Range RangeFromField(const google::protobuf::RepeatedField<double>& field, std::string_view path, Range otherwise,
                      double highest, std::string_view allowed, FieldErrors& errors) {
@@ -33,11 +30,9 @@ Box DrawWindow(Size2d image, Range scale, Range ratio, Draws& draws) {
   for (int i = 0; i < kTries; ++i) {
     const double area = static_cast<double>(image.area()) * draws.Uniform(scale.low, scale.high);
     const double aspect = std::exp(draws.Uniform(std::log(ratio.low), std::log(ratio.high)));
-    const Size2d size{Round(std::sqrt(area / aspect)), Round(std::sqrt(area * aspect))};
+    const Size2d size{RoundHalfToEven(std::sqrt(area / aspect)), RoundHalfToEven(std::sqrt(area * aspect))};
     if (size.height < 1 || size.height > image.height || size.width < 1 || size.width > image.width) continue;
-    const int64_t top = draws.Below(image.height - size.height + 1);
-    const int64_t left = draws.Below(image.width - size.width + 1);
-    return {top, left, size};
+    return DrawBox(image, size, draws);
   }
   Size2d size = image;
   const double aspect = static_cast<double>(image.width) / static_cast<double>(image.height);

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "absl/strings/str_cat.h"
+#include "data/fields.h"
 #include "plugin/registry.h"
 
 namespace graticule {
@@ -11,9 +11,7 @@ absl::StatusOr<std::unique_ptr<Transform>> RandomVerticalFlipTransform::Create(c
                                                                                const TransformContext& context) {
   const double probability = config.has_probability() ? config.probability() : 0.5;
   FieldErrors errors;
-  if (!(probability >= 0 && probability <= 1)) {
-    errors.Add("probability", absl::StrCat("must be in [0, 1], found ", probability));
-  }
+  CheckProbability(probability, "probability", errors);
   if (!errors.empty()) return errors.ToStatus();
   return std::make_unique<RandomVerticalFlipTransform>(probability);
 }
