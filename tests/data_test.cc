@@ -1,11 +1,10 @@
 // `graticule check` on data that is sound and on data that is not; `graticule show --batch`.
-#include <turbojpeg.h>
-
 #include <filesystem>
 #include <string>
 #include <vector>
 
 #include "data/decode/decode.h"
+#include "data/decode/test_files.h"
 #include "data/image.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -23,16 +22,9 @@ using ::testing::Not;
 
 // A JPEG file of 24×32 pixels, another one for each number.
 std::string Jpeg(int number) {
-  std::vector<uint8_t> pixels;
-  for (int i = 0; i < 3 * 24 * 32; ++i) pixels.push_back(static_cast<uint8_t>(5 * number + i * i / 99));
-  unsigned char* buffer = nullptr;
-  unsigned long size = 0;
-  const tjhandle encoder = tjInitCompress();
-  EXPECT_EQ(tjCompress2(encoder, pixels.data(), 32, 0, 24, TJPF_RGB, &buffer, &size, TJSAMP_444, 95, 0), 0);
-  tjDestroy(encoder);
-  const std::string file(reinterpret_cast<const char*>(buffer), size);
-  tjFree(buffer);
-  return file;
+  Image image{24, 32, Pixels(3 * 24 * 32)};
+  for (int i = 0; i < 3 * 24 * 32; ++i) image.pixels[i] = static_cast<uint8_t>(5 * number + i * i / 99);
+  return JpegFile(image);
 }
 
 class DataTest : public testing::Test {

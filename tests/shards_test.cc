@@ -1,6 +1,4 @@
 // From tar files to batches: every sample once an epoch, however many threads and ranks read the shards.
-#include <png.h>
-
 #include <algorithm>
 #include <filesystem>
 #include <memory>
@@ -13,6 +11,8 @@
 #include "data/datasets/dataset.h"
 #include "data/datasets/web_dataset/test_tar.h"
 #include "data/datasets/web_dataset/web_dataset.pb.h"
+#include "data/decode/test_files.h"
+#include "data/image.h"
 #include "data/loader/loader.h"
 #include "gtest/gtest.h"
 #include "nn/size2d.h"
@@ -28,17 +28,7 @@ constexpr Size2d kSize{4, 4};
 
 // A PNG file of one grey level.
 std::string Png(int grey) {
-  const std::vector<uint8_t> pixels(kSize.area(), static_cast<uint8_t>(grey));
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  image.width = kSize.width;
-  image.height = kSize.height;
-  image.format = PNG_FORMAT_GRAY;
-  png_alloc_size_t size = 0;
-  EXPECT_TRUE(png_image_write_to_memory(&image, nullptr, &size, 0, pixels.data(), 0, nullptr));
-  std::string file(size, '\0');
-  EXPECT_TRUE(png_image_write_to_memory(&image, file.data(), &size, 0, pixels.data(), 0, nullptr));
-  return file;
+  return PngFile({kSize.height, kSize.width, Pixels(3 * kSize.area(), static_cast<uint8_t>(grey))});
 }
 
 class ShardsTest : public testing::Test {

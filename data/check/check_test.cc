@@ -1,14 +1,12 @@
 #include "data/check/check.h"
 
-#include <png.h>
-#include <turbojpeg.h>
-
 #include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "data/decode/test_files.h"
 #include "data/image.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -20,32 +18,13 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
-// A PNG file of one colour.
-std::string Png(uint8_t grey) {
-  png_image image = {};
-  image.version = PNG_IMAGE_VERSION;
-  image.width = image.height = 16;
-  image.format = PNG_FORMAT_GRAY;
-  const std::vector<uint8_t> pixels(256, grey);
-  png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(image);
-  std::string file(size, '\0');
-  EXPECT_TRUE(png_image_write_to_memory(&image, file.data(), &size, 0, pixels.data(), 0, nullptr));
-  file.resize(size);
-  return file;
-}
+std::string Png(uint8_t grey) { return PngFile({16, 16, Pixels(3 * 256, grey)}); }
 
 // A JPEG file of noise.
 std::string Jpeg() {
-  std::vector<uint8_t> pixels(64 * 64);
-  for (size_t i = 0; i < pixels.size(); ++i) pixels[i] = static_cast<uint8_t>(i * i / 7);
-  unsigned char* buffer = nullptr;
-  unsigned long size = 0;
-  const tjhandle encoder = tjInitCompress();
-  EXPECT_EQ(tjCompress2(encoder, pixels.data(), 64, 0, 64, TJPF_GRAY, &buffer, &size, TJSAMP_GRAY, 95, 0), 0);
-  tjDestroy(encoder);
-  const std::string file(reinterpret_cast<const char*>(buffer), size);
-  tjFree(buffer);
-  return file;
+  Image image{64, 64, Pixels(3 * 64 * 64)};
+  for (size_t i = 0; i < image.pixels.size(); ++i) image.pixels[i] = static_cast<uint8_t>(i * i / 7);
+  return JpegFile(image);
 }
 
 Sample File(std::string bytes, int64_t label) { return {EncodedImage(std::move(bytes)), label}; }

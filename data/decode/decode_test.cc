@@ -1,7 +1,6 @@
 #include "data/decode/decode.h"
 
 #include <png.h>
-#include <stdlib.h>
 #include <webp/encode.h>
 
 #include <algorithm>
@@ -10,12 +9,15 @@
 #include <iterator>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 // clang-format off: needs the lines before it
 #include <jpeglib.h>
 // clang-format on
 
 #include "absl/status/status.h"
+#include "data/decode/test_files.h"
+#include "data/decode/test_jpeg.h"
 #include "data/random.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -39,42 +41,21 @@ Image Picture(int64_t height, int64_t width) {
 }
 
 struct JpegOptions {
-  J_COLOR_SPACE from = JCS_RGB;
   J_COLOR_SPACE to = JCS_YCbCr;
   bool progressive = false;
   bool arithmetic = false;
   int restart_interval = 0;
 };
 
-// `values` are tight rows of the colour space `from`.
+// `values` are tight rows of grey, RGB or CMYK.
 std::string EncodeJpeg(int64_t height, int64_t width, int channels, Pixels values, JpegOptions options = {}) {
-  jpeg_compress_struct jpeg;
-  jpeg_error_mgr errors;
-  jpeg.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&jpeg);
-  unsigned char* buffer = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&jpeg, &buffer, &size);
-  jpeg.image_height = static_cast<JDIMENSION>(height);
-  jpeg.image_width = static_cast<JDIMENSION>(width);
-  jpeg.input_components = channels;
-  jpeg.in_color_space = options.from;
-  jpeg_set_defaults(&jpeg);
-  jpeg_set_colorspace(&jpeg, options.to);
-  jpeg_set_quality(&jpeg, 98, TRUE);
-  jpeg.arith_code = options.arithmetic;
-  jpeg.restart_interval = options.restart_interval;
-  if (options.progressive) jpeg_simple_progression(&jpeg);
-  jpeg_start_compress(&jpeg, TRUE);
-  for (int64_t y = 0; y < height; ++y) {
-    JSAMPROW row = values.data() + y * width * channels;
-    jpeg_write_scanlines(&jpeg, &row, 1);
-  }
-  jpeg_finish_compress(&jpeg);
-  std::string bytes(reinterpret_cast<char*>(buffer), size);
-  jpeg_destroy_compress(&jpeg);
-  free(buffer);
-  return bytes;
+  return JpegFile(height, width, channels, std::move(values), [&options](jpeg_compress_struct& jpeg) {
+    jpeg_set_colorspace(&jpeg, options.to);
+    jpeg_set_quality(&jpeg, 98, TRUE);
+    jpeg.arith_code = options.arithmetic;
+    jpeg.restart_interval = options.restart_interval;
+    if (options.progressive) jpeg_simple_progression(&jpeg);
+  });
 }
 
 std::string EncodeJpeg(const Image& image, JpegOptions options = {}) {
@@ -190,7 +171,7 @@ TEST(JpegTest, GreyIsReplicated) {
     grey.push_back(static_cast<uint8_t>(i / 4));
     expected.pixels.insert(expected.pixels.end(), 3, grey.back());
   }
-  const Image image = Decoded(EncodeJpeg(20, 30, 1, grey, {.from = JCS_GRAYSCALE, .to = JCS_GRAYSCALE}));
+  const Image image = Decoded(EncodeJpeg(20, 30, 1, grey, {.to = JCS_GRAYSCALE}));
   ExpectNear(image, expected, 8);
   for (size_t i = 0; i < image.pixels.size(); i += 3) {
     ASSERT_EQ(image.pixels[i], image.pixels[i + 1]);
@@ -207,14 +188,14 @@ TEST(JpegTest, CmykAndYcckAreInkOverWhite) {
   // Light that cyan, magenta and yellow let pass, times that of black.
   const Image expected{1, 1, {204 * 51 / 255, 102 * 51 / 255, 255 * 51 / 255}};
   for (const J_COLOR_SPACE to : {JCS_CMYK, JCS_YCCK}) {
-    const Image image = Decoded(EncodeJpeg(16, 16, 4, cmyk, {.from = JCS_CMYK, .to = to}));
+    const Image image = Decoded(EncodeJpeg(16, 16, 4, cmyk, {.to = to}));
     ASSERT_EQ(image.pixels.size(), 3u * 16 * 16);
     ExpectNear({1, 1, {image.pixels.begin() + 300, image.pixels.begin() + 303}}, expected, 2);
   }
 }
 
 TEST(JpegTest, CmykWithoutAdobesMarkerIsNotInverted) {
-  std::string bytes = EncodeJpeg(8, 8, 4, Pixels(256, 51), {.from = JCS_CMYK, .to = JCS_CMYK});
+  std::string bytes = EncodeJpeg(8, 8, 4, Pixels(256, 51), {.to = JCS_CMYK});
   const size_t adobe = bytes.find("Adobe");
   ASSERT_NE(adobe, std::string::npos);
   bytes.erase(adobe - 4, 16);  // marker and length before it, 12 bytes of its own
@@ -274,8 +255,7 @@ TEST(JpegTest, BombsAreRefused) {
 
 // A progressive image takes more than its pixels.
 TEST(JpegTest, MemoryFollowsMaxPixels) {
-  const std::string cmyk =
-      EncodeJpeg(1200, 1000, 4, Pixels(4 * 1200 * 1000, 0), {.from = JCS_CMYK, .to = JCS_CMYK, .progressive = true});
+  const std::string cmyk = EncodeJpeg(1200, 1000, 4, Pixels(4 * 1200 * 1000, 0), {.to = JCS_CMYK, .progressive = true});
   EXPECT_THAT(Reason(cmyk, {.max_pixels = 1200000}), HasSubstr("its coefficients take more memory than max_pixels"));
   EXPECT_THAT(Reason(cmyk, {.max_pixels = 1199999}), HasSubstr("1200x1000 is more than 1199999 pixels"));
   Decoded(cmyk, {.max_pixels = 2400000});
@@ -626,15 +606,6 @@ Image StoredAs(const Image& scene, Sides sides) {
   return stored;
 }
 
-Image Cropped(const Image& image, const Box& window) {
-  Image crop{window.size.height, window.size.width, {}};
-  for (int64_t y = 0; y < crop.height; ++y) {
-    const auto row = image.pixels.begin() + 3 * ((window.top + y) * image.width + window.left);
-    crop.pixels.insert(crop.pixels.end(), row, row + 3 * crop.width);
-  }
-  return crop;
-}
-
 TEST(ExifTest, EveryOrientationIsPutUpright) {
   const Image scene = Noise(11, 6);
   const Box window{2, 1, {7, 3}};
@@ -653,7 +624,7 @@ TEST(ExifTest, EveryOrientationIsPutUpright) {
         return std::optional(WantedRegion{window, window.size});
       });
       ASSERT_TRUE(region.ok()) << region.status();
-      EXPECT_EQ(Cropped(region->image, region->window), Cropped(scene, window)) << k;
+      EXPECT_EQ(Cut(region->image, region->window), Cut(scene, window)) << k;
     }
     // A JPEG's blocks make other pixels of a turned picture; the smooth one hardly shows it.
     const Image smooth = Picture(40, 24);
@@ -665,7 +636,7 @@ TEST(ExifTest, EveryOrientationIsPutUpright) {
       return std::optional(WantedRegion{part, part.size});
     });
     ASSERT_TRUE(region.ok()) << region.status();
-    EXPECT_EQ(Cropped(region->image, region->window), Cropped(Decoded(jpeg, upright), part)) << k;
+    EXPECT_EQ(Cut(region->image, region->window), Cut(Decoded(jpeg, upright), part)) << k;
   }
 }
 

@@ -1,15 +1,15 @@
 #include "data/decode/test_jpeg.h"
 
-#include <stdlib.h>
-
 #include <algorithm>
 #include <cmath>
 #include <csetjmp>
 #include <cstdio>
+#include <utility>
 // clang-format off: needs the lines before it
 #include <jpeglib.h>
 // clang-format on
 
+#include "data/decode/test_files.h"
 #include "data/random.h"
 
 namespace graticule {
@@ -25,7 +25,7 @@ struct Errors {
 
 std::string Encode(const TestJpeg& config, uint64_t seed) {
   Draws draws({seed});
-  std::vector<uint8_t> values;
+  Pixels values;
   for (int64_t y = 0; y < config.height; ++y) {
     for (int64_t x = 0; x < config.width; ++x) {
       for (int c = 0; c < config.components; ++c) {
@@ -35,43 +35,23 @@ std::string Encode(const TestJpeg& config, uint64_t seed) {
       }
     }
   }
-  jpeg_compress_struct jpeg;
-  jpeg_error_mgr errors;
-  jpeg.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&jpeg);
-  unsigned char* buffer = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&jpeg, &buffer, &size);
-  jpeg.image_height = static_cast<JDIMENSION>(config.height);
-  jpeg.image_width = static_cast<JDIMENSION>(config.width);
-  jpeg.input_components = config.components;
-  jpeg.in_color_space = config.components == 1 ? JCS_GRAYSCALE : config.components == 3 ? JCS_RGB : JCS_CMYK;
-  jpeg_set_defaults(&jpeg);
-  if (config.components == 4) jpeg_set_colorspace(&jpeg, JCS_YCCK);
-  jpeg_set_quality(&jpeg, config.quality, TRUE);
-  for (int c = 0; c < config.components; c += 3) {
-    jpeg.comp_info[c].h_samp_factor = config.sampling[0];
-    jpeg.comp_info[c].v_samp_factor = config.sampling[1];
-  }
-  jpeg.restart_interval = config.restart_interval;
-  jpeg.optimize_coding = config.optimized;
-  std::vector<jpeg_scan_info> scans;
-  if (!config.interleaved) {
-    for (int c = 0; c < config.components; ++c) scans.push_back({1, {c}, 0, 63, 0, 0});
-    jpeg.scan_info = scans.data();
-    jpeg.num_scans = static_cast<int>(scans.size());
-  }
-  if (config.progressive) jpeg_simple_progression(&jpeg);
-  jpeg_start_compress(&jpeg, TRUE);
-  for (int64_t y = 0; y < config.height; ++y) {
-    JSAMPROW row = values.data() + y * config.width * config.components;
-    jpeg_write_scanlines(&jpeg, &row, 1);
-  }
-  jpeg_finish_compress(&jpeg);
-  std::string bytes(reinterpret_cast<char*>(buffer), size);
-  jpeg_destroy_compress(&jpeg);
-  free(buffer);
-  return bytes;
+  std::vector<jpeg_scan_info> scans;  // one for each component
+  for (int c = 0; c < config.components; ++c) scans.push_back({1, {c}, 0, 63, 0, 0});
+  return JpegFile(config.height, config.width, config.components, std::move(values), [&](jpeg_compress_struct& jpeg) {
+    if (config.components == 4) jpeg_set_colorspace(&jpeg, JCS_YCCK);
+    jpeg_set_quality(&jpeg, config.quality, TRUE);
+    for (int c = 0; c < config.components; c += 3) {
+      jpeg.comp_info[c].h_samp_factor = config.sampling[0];
+      jpeg.comp_info[c].v_samp_factor = config.sampling[1];
+    }
+    jpeg.restart_interval = config.restart_interval;
+    jpeg.optimize_coding = config.optimized;
+    if (!config.interleaved) {
+      jpeg.scan_info = scans.data();
+      jpeg.num_scans = static_cast<int>(scans.size());
+    }
+    if (config.progressive) jpeg_simple_progression(&jpeg);
+  });
 }
 
 std::vector<TestJpeg> TestJpegs(int64_t height, int64_t width) {

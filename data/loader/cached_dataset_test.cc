@@ -1,10 +1,9 @@
 #include "data/loader/cached_dataset.h"
 
-#include <png.h>
-
 #include <thread>
 
 #include "absl/strings/str_cat.h"
+#include "data/decode/test_files.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -22,19 +21,6 @@ Image Picture(int64_t index) {
   return image;
 }
 
-std::string Png(const Image& picture) {
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  image.width = static_cast<png_uint_32>(picture.width);
-  image.height = static_cast<png_uint_32>(picture.height);
-  image.format = PNG_FORMAT_RGB;
-  png_alloc_size_t size = 0;
-  EXPECT_TRUE(png_image_write_to_memory(&image, nullptr, &size, 0, picture.pixels.data(), 0, nullptr));
-  std::string bytes(size, '\0');
-  EXPECT_TRUE(png_image_write_to_memory(&image, bytes.data(), &size, 0, picture.pixels.data(), 0, nullptr));
-  return bytes;
-}
-
 // Sample i is Picture(i) with label i mod 3, as a PNG file or as it is; the last one is broken at first.
 class PictureDataset : public Dataset {
  public:
@@ -46,7 +32,7 @@ class PictureDataset : public Dataset {
     if (++*reads_; index == size_ - 1 && *reads_ == 1) return absl::UnavailableError("not yet");
     if (!encoded_) return Sample{Picture(index), index % 3};
     if (index == 0) return Sample{EncodedImage(std::string("no image")), 0};
-    return Sample{EncodedImage(Png(Picture(index))), index % 3};
+    return Sample{EncodedImage(PngFile(Picture(index))), index % 3};
   }
   std::string SampleName(int64_t index) const override { return absl::StrCat("picture[", index, "]"); }
   const std::vector<std::string>& class_names() const override { return class_names_; }
@@ -77,7 +63,7 @@ TEST(CachedDatasetTest, EncodedBytesAreReadOnceAndShared) {
       const absl::StatusOr<Sample> sample = cached.dataset.Read(i);
       ASSERT_TRUE(sample.ok()) << sample.status();
       EXPECT_EQ(sample->label, i % 3);
-      EXPECT_EQ(std::get<EncodedImage>(sample->image).bytes, i == 0 ? "no image" : Png(Picture(i)));
+      EXPECT_EQ(std::get<EncodedImage>(sample->image).bytes, i == 0 ? "no image" : PngFile(Picture(i)));
     }
   }
   EXPECT_EQ(cached.reads, 9);

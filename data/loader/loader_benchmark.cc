@@ -1,17 +1,12 @@
 // Decoding, transforming and loading, in images a second (items_per_second).
-#include <stdlib.h>
-
 #include <cmath>
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <vector>
-// clang-format off: needs the lines before it
-#include <jpeglib.h>
-// clang-format on
 
 #include "benchmark/benchmark.h"
 #include "data/decode/decode.h"
+#include "data/decode/test_files.h"
 #include "data/loader/loader.h"
 #include "google/protobuf/any.pb.h"
 #include "google/protobuf/text_format.h"
@@ -33,37 +28,15 @@ std::unique_ptr<Transform> MakeTransform(const std::string& config, Size2d image
 
 // Of ImageNet's commonest size and of about its bytes a file.
 std::string Photo(int height = 375, int width = 500) {
-  std::vector<uint8_t> pixels;
+  Image image{height, width, {}};
   Draws draws({1});
   for (int y = 0; y < height; ++y) {
     for (int x = 0; x < width; ++x) {
       const double wave = 128 + 60 * std::sin(x / 17.0 + y / 29.0) + 40 * std::sin(x * y / 2000.0);
-      for (int c = 0; c < 3; ++c) pixels.push_back(static_cast<uint8_t>(wave + draws.Uniform(-12, 12)));
+      for (int c = 0; c < 3; ++c) image.pixels.push_back(static_cast<uint8_t>(wave + draws.Uniform(-12, 12)));
     }
   }
-  jpeg_compress_struct jpeg;
-  jpeg_error_mgr errors;
-  jpeg.err = jpeg_std_error(&errors);
-  jpeg_create_compress(&jpeg);
-  unsigned char* buffer = nullptr;
-  unsigned long size = 0;
-  jpeg_mem_dest(&jpeg, &buffer, &size);
-  jpeg.image_height = height;
-  jpeg.image_width = width;
-  jpeg.input_components = 3;
-  jpeg.in_color_space = JCS_RGB;
-  jpeg_set_defaults(&jpeg);
-  jpeg_set_quality(&jpeg, 90, TRUE);
-  jpeg_start_compress(&jpeg, TRUE);
-  for (int y = 0; y < height; ++y) {
-    JSAMPROW row = pixels.data() + 3 * width * y;
-    jpeg_write_scanlines(&jpeg, &row, 1);
-  }
-  jpeg_finish_compress(&jpeg);
-  const std::string bytes(reinterpret_cast<char*>(buffer), size);
-  jpeg_destroy_compress(&jpeg);
-  free(buffer);
-  return bytes;
+  return JpegFile(image, 90);
 }
 
 void BM_DecodeJpeg(benchmark::State& state) {

@@ -1,7 +1,6 @@
 #include "data/loader/loader.h"
 
 #include <malloc.h>
-#include <png.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,6 +21,7 @@
 #include "ATen/ops/equal.h"
 #include "ATen/ops/one_hot.h"
 #include "absl/strings/str_cat.h"
+#include "data/decode/test_files.h"
 #include "data/loader/cached_dataset.h"
 #include "data/transforms/geometry.h"
 #include "gmock/gmock.h"
@@ -660,19 +660,10 @@ class PngDataset : public GreyDataset {
  public:
   explicit PngDataset(int64_t size) : GreyDataset(size) {
     for (int64_t i = 0; i < kFiles; ++i) {
-      png_image image{};
-      image.version = PNG_IMAGE_VERSION;
-      image.width = static_cast<png_uint_32>(30 + i);
-      image.height = static_cast<png_uint_32>(50 - i);
-      image.format = PNG_FORMAT_RGB;
-      Pixels pixels(3 * image.width * image.height);
+      Image image{50 - i, 30 + i, Pixels(3 * (50 - i) * (30 + i))};
       Draws draws({static_cast<uint64_t>(i)});
-      for (uint8_t& value : pixels) value = static_cast<uint8_t>(draws.Below(256));
-      std::string bytes(2 * pixels.size(), '\0');
-      png_alloc_size_t written = bytes.size();
-      EXPECT_TRUE(png_image_write_to_memory(&image, bytes.data(), &written, 0, pixels.data(), 0, nullptr));
-      bytes.resize(written);
-      files_.push_back(std::move(bytes));
+      for (uint8_t& value : image.pixels) value = static_cast<uint8_t>(draws.Below(256));
+      files_.push_back(PngFile(image));
     }
   }
   absl::StatusOr<Sample> Read(int64_t index) const override {

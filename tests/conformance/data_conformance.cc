@@ -1,5 +1,3 @@
-#include <png.h>
-
 #include <filesystem>
 #include <fstream>
 #include <memory>
@@ -16,6 +14,8 @@
 #include "data/batch_transforms/batch_transform.h"
 #include "data/datasets/dataset.h"
 #include "data/datasets/web_dataset/test_tar.h"
+#include "data/decode/test_files.h"
+#include "data/image.h"
 #include "data/transforms/geometry.h"
 #include "data/transforms/transform.h"
 #include "tests/conformance/conformance.h"
@@ -36,13 +36,7 @@ void MakeCifar() {
 
 void WriteImage(const std::string& path, uint8_t grey) {
   std::filesystem::create_directories(std::filesystem::path(path).parent_path());
-  std::vector<uint8_t> pixels(8 * 6 * 3, grey);
-  png_image image{};
-  image.version = PNG_IMAGE_VERSION;
-  image.width = 6;
-  image.height = 8;
-  image.format = PNG_FORMAT_RGB;
-  ASSERT_TRUE(png_image_write_to_file(&image, path.c_str(), 0, pixels.data(), 0, nullptr)) << path;
+  std::ofstream(path, std::ios::binary) << PngFile({8, 6, Pixels(3 * 8 * 6, grey)});
 }
 
 // A shard of three samples.
