@@ -18,9 +18,9 @@ constexpr int64_t kGap = 8;
 constexpr int64_t kTextScale = 2;
 constexpr int64_t kLine = 24;         // height of a line of a label
 constexpr double kLeastShare = 0.01;  // of a class that is named
-constexpr Colour kBackground = {96, 96, 96};
-constexpr Colour kBar = {24, 24, 24};
-constexpr Colour kGridLine = {255, 220, 0};
+constexpr Color kBackground = {96, 96, 96};
+constexpr Color kBar = {24, 24, 24};
+constexpr Color kGridLine = {255, 220, 0};
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 

@@ -16,6 +16,7 @@
 #include "absl/strings/str_join.h"
 #include "app/bench_data.h"
 #include "app/command.h"
+#include "app/feed.h"
 #include "app/model_summary.h"
 #include "app/stopwatch.h"
 #include "c10/core/CachingDeviceAllocator.h"
@@ -211,7 +212,7 @@ class Bench {
       std::cerr << "the data set has fewer images than a batch, so the loader is not measured\n";
     } else {
       data_ = *std::move(data);
-      loader_ = data_.TrainLoader(experiment_);
+      feed_.emplace(experiment_, data_);
     }
   }
 
@@ -226,7 +227,7 @@ class Bench {
       step_watch.Lap();
       Batch batch = batch_;
       if (from_loader) {
-        ASSIGN_OR_RETURN(batch, NextBatch());
+        ASSIGN_OR_RETURN(batch, feed_->Next());
         speed.data += watch.Lap();
       }
       try {
@@ -259,21 +260,10 @@ class Bench {
     Speed speed{.batch_size = trainer_.batch_size()};
     Stopwatch watch(c10::kCPU);
     for (int step = 0; step < steps; ++step) {
-      RETURN_IF_ERROR(NextBatch().status());
+      RETURN_IF_ERROR(feed_->Next().status());
       speed.steps.push_back(watch.Lap());
     }
     return speed;
-  }
-
-  // Over as many epochs as it takes.
-  absl::StatusOr<Batch> NextBatch() {
-    if (batches_left_ == 0) {
-      loader_->Start(epochs_++);
-      batches_left_ = loader_->batches_per_epoch();
-    }
-    --batches_left_;
-    ASSIGN_OR_RETURN(std::optional<Batch> batch, loader_->Next());
-    return *std::move(batch);
   }
 
   absl::StatusOr<Json> Measure() {
@@ -287,7 +277,7 @@ class Bench {
     report["train"] = training.ToJson();
     report["train"]["shares"] = training.Shares(/*with_data=*/false);
     report["inference"] = inference.ToJson();
-    if (loader_ != nullptr) {
+    if (feed_) {
       ASSIGN_OR_RETURN(const Speed loading, MeasureData(arguments_.steps));
       ASSIGN_OR_RETURN(const TrainingSpeed fed, MeasureTraining(/*from_loader=*/true, arguments_.steps));
       report["data"] = loading.ToJson();
@@ -317,11 +307,9 @@ class Bench {
   std::optional<Normalizer> normalize_;
   std::optional<TrainingStep> step_;
   DataParts data_;
-  std::unique_ptr<Loader> loader_;
+  std::optional<Feed> feed_;
   Batch batch_;
   double gemm_peak_ = 0;
-  int64_t epochs_ = 0;
-  int64_t batches_left_ = 0;
 };
 
 }  // namespace

@@ -1,13 +1,12 @@
 #include "app/bench_data.h"
 
 #include <iostream>
-#include <memory>
-#include <optional>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "app/feed.h"
 #include "app/stopwatch.h"
 #include "data/loader/loader.h"
 #include "nlohmann/json.hpp"
@@ -19,29 +18,6 @@ namespace graticule {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-// A loader that goes on from epoch to epoch.
-class Feed {
- public:
-  Feed(const Experiment& experiment, const DataParts& data) : loader_(data.TrainLoader(experiment)) {}
-
-  absl::StatusOr<Batch> Next() {
-    while (true) {
-      ASSIGN_OR_RETURN(std::optional<Batch> batch, loader_->Next());
-      if (batch.has_value()) return *std::move(batch);
-      loader_->Start(epochs_++);
-    }
-  }
-  absl::Status Skip(int batches) {
-    for (int i = 0; i < batches; ++i) RETURN_IF_ERROR(Next().status());
-    return absl::OkStatus();
-  }
-  LoaderTimes times() const { return loader_->times(); }
-
- private:
-  std::unique_ptr<Loader> loader_;
-  int64_t epochs_ = 0;
-};
 
 // Shares of the threads' work between two looks at it.
 Json Shares(const LoaderTimes& from, const LoaderTimes& to) {

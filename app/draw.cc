@@ -26,11 +26,11 @@ std::string ToAscii(const std::string& text) {
 
 }  // namespace
 
-Canvas::Canvas(Size2d size, Colour background) : image_{size.height, size.width, Pixels(3 * size.area())} {
+Canvas::Canvas(Size2d size, Color background) : image_{size.height, size.width, Pixels(3 * size.area())} {
   Fill({0, 0, size}, background);
 }
 
-void Canvas::Fill(const Box& box, Colour colour, double opacity) {
+void Canvas::Fill(const Box& box, Color colour, double opacity) {
   const int64_t bottom = std::min(box.top + box.size.height, image_.height);
   const int64_t right = std::min(box.left + box.size.width, image_.width);
   for (int64_t y = std::max<int64_t>(box.top, 0); y < bottom; ++y) {
@@ -52,7 +52,7 @@ void Canvas::Draw(const Image& image, int64_t top, int64_t left, int64_t factor)
   }
 }
 
-void Canvas::Write(const std::string& text, int64_t top, int64_t left, int64_t scale, Colour colour) {
+void Canvas::Write(const std::string& text, int64_t top, int64_t left, int64_t scale, Color colour) {
   struct Vertex {
     float x, y, z;
     uint8_t colour[4];

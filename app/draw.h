@@ -2,31 +2,29 @@
 #ifndef GRATICULE_APP_DRAW_H_
 #define GRATICULE_APP_DRAW_H_
 
-#include <array>
 #include <cstdint>
 #include <string>
 
 #include "absl/status/status.h"
+#include "data/color.h"
 #include "data/image.h"
 
 namespace graticule {
 
-using Colour = std::array<uint8_t, 3>;  // R, G, B
-
-inline constexpr Colour kBlack = {0, 0, 0};
-inline constexpr Colour kWhite = {255, 255, 255};
+inline constexpr Color kBlack = {0, 0, 0};
+inline constexpr Color kWhite = {255, 255, 255};
 
 // What lies outside of it is not drawn.
 class Canvas {
  public:
-  Canvas(Size2d size, Colour background);
+  Canvas(Size2d size, Color background);
 
   // `opacity`: 1 covers what was there, 0 leaves it.
-  void Fill(const Box& box, Colour colour, double opacity = 1);
+  void Fill(const Box& box, Color colour, double opacity = 1);
   // Every pixel of the image becomes a square of `factor`×`factor`.
   void Draw(const Image& image, int64_t top, int64_t left, int64_t factor);
   // One line, whose pixels are squares of `scale`×`scale`. The font is ASCII: any other character is a "?".
-  void Write(const std::string& text, int64_t top, int64_t left, int64_t scale, Colour colour);
+  void Write(const std::string& text, int64_t top, int64_t left, int64_t scale, Color colour);
 
   const Image& image() const { return image_; }
 

@@ -15,9 +15,9 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::StartsWith;
 
-constexpr Colour kRed = {255, 0, 0};
+constexpr Color kRed = {255, 0, 0};
 
-Colour At(const Image& image, int64_t y, int64_t x) {
+Color At(const Image& image, int64_t y, int64_t x) {
   const uint8_t* pixel = image.pixels.data() + 3 * (y * image.width + x);
   return {pixel[0], pixel[1], pixel[2]};
 }
