@@ -134,6 +134,22 @@ TEST_F(BadInputTest, ABrokenImageAmongGoodOnesIsNamedAndSkipped) {
   EXPECT_THAT(ReadText(run_ + "/log.txt"), HasSubstr(broken));
 }
 
+TEST_F(BadInputTest, BrokenValidationImagesDoNotCostTheEpoch) {
+  const std::string digit = Runfile("graticule/tests/testdata/square.png");
+  for (const char* split : {"train", "val"}) {
+    const std::string class_folder = folder_ + "/images/" + split + "/a";
+    fs::create_directories(class_folder);
+    for (int i = 0; i < 16; ++i) fs::copy_file(digit, class_folder + "/" + std::to_string(i) + ".png");
+  }
+  for (int i = 4; i < 8; ++i) WriteText(folder_ + "/images/val/a/" + std::to_string(i) + ".png", "");
+  const ProgramResult result = Train(
+      TinySpec(),
+      {"--set", "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }"});
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.LastError(), AllOf(HasSubstr("validation"), HasSubstr("max_broken")));
+  EXPECT_TRUE(fs::exists(run_ + "/checkpoints/last/model.safetensors")) << result.err;
+}
+
 TEST_F(BadInputTest, DamagedAndForeignCheckpointsAreNamedErrors) {
   ASSERT_EQ(Train(TinySpec()).exit_code, 0);
   const std::string spec = run_ + "/experiment.textproto";

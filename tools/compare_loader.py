@@ -17,6 +17,9 @@ pair of neighbours gives a ratio, and the median of the ratios is the result: ab
 from files (which the system has in memory by then) to batches of 64: normalised floats, in Graticule's case by the loader
 and by the normalising on the device, which its report times apart; or uint8 where the case says so.
 
+Of photos that training crops and shrinks, Graticule decodes the crop alone, at a fraction of its size where that is
+enough; the others decode whole images. --exact has it do the same.
+
 Needs imagenet-samples (a flat folder of photos, WNID_name.JPEG), imagenette-mini (train/WNID) and cifar10-jpg
 (train/CLASS) under --data. torchvision and timm are installed into a virtual environment of their own on first use.
 """
@@ -55,6 +58,7 @@ def parse_arguments():
     add("--rounds", type=int, default=7, help="pairs of measurements [%(default)s]")
     add("--images", type=int, default=640, help="images of one measurement; of CIFAR 50 times as many [%(default)s]")
     add("--core", type=int, default=max(os.sched_getaffinity(0)), help="that both are bound to [%(default)s]")
+    add("--exact", action="store_true", help="decode whole images (data.decoding.exact)")
     add("--program", default=peer.ROOT / "graticule", help="the program that is measured [%(default)s]")
     add("--venv", type=pathlib.Path, default=peer.cache_folder() / "venv-timm", help="[%(default)s]")
     add("--worker", nargs=2, metavar=("CASE", "TREE"), help=argparse.SUPPRESS)
@@ -196,7 +200,7 @@ def worker(arguments):
         print(json.dumps({"images_per_second": rate}), flush=True)
 
 
-def spec_of(case, tree):
+def spec_of(case, tree, exact):
     """A spec whose loader does the case's work; its model is not built."""
 
     def plugin(field, name, config=""):
@@ -211,6 +215,8 @@ def spec_of(case, tree):
         bilinear = "interpolation: BILINEAR" if case.endswith("torchvision") else ""
         data += plugin("train_transforms", "RandomResizedCrop", bilinear)
     data += plugin("train_transforms", "RandomHorizontalFlip")
+    if exact:
+        data += "decoding { exact: true }\n"
     if case.endswith("deit"):
         data += plugin("train_transforms", "RandAugment", 'policy: "rand-m9-mstd0.5-inc1"')
         data += plugin("train_transforms", "RandomErasing", "probability: 0.25 mode: PIXEL")
@@ -231,11 +237,14 @@ def run(case, arguments):
     steps = max(1, images_of(case, arguments) // BATCH)
     bind = ["taskset", "--cpu-list", str(arguments.core)]
     with image_tree(folder) as tree, tempfile.NamedTemporaryFile("w", suffix=".textproto") as spec:
-        spec.write(spec_of(case, tree))
+        spec.write(spec_of(case, tree, arguments.exact))
         spec.flush()
         theirs = peer.Side(
             "peer",
-            [*bind, sys.executable, sys.argv[0], f"--images={arguments.images}", "--worker", case, str(tree)],
+            [
+                *(*bind, sys.executable, sys.argv[0], f"--images={images_of(case, arguments)}"),
+                *(f"--venv={arguments.venv}", "--worker", case, str(tree)),
+            ],
             lambda report: report["images_per_second"],
         )
 

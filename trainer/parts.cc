@@ -9,6 +9,7 @@
 #include <system_error>
 #include <thread>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -304,6 +305,37 @@ std::unique_ptr<Task> CheckTask(const Experiment& experiment, const std::vector<
   return task.ok() ? *std::move(task) : nullptr;
 }
 
+// Some samples, through their split's transforms: whether what comes out has the model's size shows only then. Broken
+// samples are not the spec's mistake.
+void CheckTransforms(const Dataset& dataset, const std::vector<std::unique_ptr<Transform>>& transforms,
+                     const DataParts& parts, const char* path, FieldErrors& errors) {
+  constexpr int64_t kSamples = 4;
+  const int64_t samples = std::min(kSamples, dataset.size());
+  for (int64_t i = 0; i < samples; ++i) {
+    const int64_t index = i * dataset.size() / samples;
+    absl::StatusOr<Sample> sample = dataset.Read(index);
+    if (!sample.ok()) continue;
+    if (const EncodedImage* encoded = std::get_if<EncodedImage>(&sample->image)) {
+      absl::StatusOr<Image> decoded = DecodeImage(encoded->bytes, parts.decode);
+      if (!decoded.ok()) continue;
+      sample->image = *std::move(decoded);
+    }
+    Image& image = std::get<Image>(sample->image);
+    const Size2d before = image.size();
+    Draws draws({static_cast<uint64_t>(index)});
+    try {
+      for (const auto& transform : transforms) transform->Apply(image, draws);
+    } catch (...) {
+      return errors.Add(path, CurrentExceptionToStatus(dataset.SampleName(index)));
+    }
+    if (image.size() == parts.image_size) continue;
+    return errors.Add(
+        path, absl::StrCat("make ", image.height, "×", image.width, " pixels of ", dataset.SampleName(index), " (",
+                           before.height, "×", before.width, "), but data.image_size is ", parts.image_size.height, "×",
+                           parts.image_size.width));
+  }
+}
+
 }  // namespace
 
 absl::Status CheckModel(const Experiment& experiment) {
@@ -319,6 +351,10 @@ absl::Status CheckExperiment(const Experiment& experiment) {
   CheckExpected(experiment, errors);
   const auto data = BuildData(experiment);
   errors.Add("", data.status());
+  if (data.ok()) {
+    CheckTransforms(*data->train, data->train_transforms, *data, "data.train_transforms", errors);
+    CheckTransforms(*data->val, data->eval_transforms, *data, "data.eval_transforms", errors);
+  }
   const std::unique_ptr<Task> task =
       CheckTask(experiment, data.ok() ? data->train->class_names() : std::vector<std::string>(), errors);
 

@@ -88,6 +88,19 @@ google::protobuf::Any Plugin(const std::string& text) {
   return any;
 }
 
+TEST(CheckExperimentTest, TransformsMustMakeTheModelsSize) {
+  Experiment experiment = Tiny();
+  Data& data = *experiment.mutable_data();
+  *data.mutable_dataset() = Plugin("Synthetic] { height: 20 width: 30 }");
+  *data.mutable_eval_transforms(0) = Plugin("CenterCrop] { size: [8, 12] }");
+  const std::string error(CheckExperiment(experiment).message());
+  EXPECT_THAT(error, ::testing::HasSubstr("data.eval_transforms: make 8×12 pixels of synthetic/val[0] (20×30), but "
+                                          "data.image_size is 8×8"));
+  EXPECT_THAT(error, ::testing::Not(::testing::HasSubstr("train_transforms")));
+  *data.mutable_eval_transforms(0) = Plugin("CenterCrop] {}");
+  EXPECT_TRUE(CheckExperiment(experiment).ok()) << CheckExperiment(experiment);
+}
+
 // Of a plugin that need not exist.
 google::protobuf::Any OfType(const std::string& name) {
   google::protobuf::Any any;

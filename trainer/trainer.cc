@@ -208,7 +208,12 @@ class Training {
     // Weights that are lost must not become the newest checkpoint.
     if (!metrics_.empty()) RETURN_IF_ERROR(CheckLoss(metrics_.Means()["train/loss"]));
     const bool last = state_.step() == steps_.total;
-    if (last || state_.epoch() % OrDefault(config_.eval_interval(), 1) == 0) RETURN_IF_ERROR(Validate());
+    if (last || state_.epoch() % OrDefault(config_.eval_interval(), 1) == 0) {
+      const absl::Status validated = Validate();
+      // Broken validation images must not cost an epoch.
+      if (!validated.ok()) RETURN_IF_ERROR(Save());
+      RETURN_IF_ERROR(validated);
+    }
     const bool best = state_.best_step() == state_.step();
     if (last || best || state_.epoch() % OrDefault(config_.checkpoint_interval(), 1) == 0) RETURN_IF_ERROR(Save());
     return absl::OkStatus();
