@@ -19,9 +19,10 @@ class BatchTransform {
   using Context = BatchTransformContext;
   virtual ~BatchTransform() = default;
 
-  // In place, on the loader's batch: images [B,3,H,W] uint8 in channels-last memory. Called from many threads at once.
+  // In place, on the loader's batch of an epoch, which are counted from 0: images [B,3,H,W] uint8 in channels-last
+  // memory. Called from many threads at once.
   // What it does to the labels stands in soft_labels [B,K] afterwards, before any label smoothing, which is the task's.
-  virtual void Apply(Batch& batch, Draws& draws) const = 0;
+  virtual void Apply(Batch& batch, int64_t epoch, Draws& draws) const = 0;
 };
 
 }  // namespace graticule

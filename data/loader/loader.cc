@@ -215,7 +215,7 @@ class Loader::Impl {
       if (slot.batch.size() == 0) return;
       Draws draws(
           {options_.seed, static_cast<uint64_t>(epoch.number), static_cast<uint64_t>(slot.first_position), kBatchSalt});
-      for (const BatchTransform* transform : batch_transforms_) transform->Apply(slot.batch, draws);
+      for (const BatchTransform* transform : batch_transforms_) transform->Apply(slot.batch, epoch.number, draws);
       stopwatch.Lap(&LoaderTimes::augment);
     } catch (...) {
       slot.error = CurrentExceptionToStatus("data.batch_transforms");

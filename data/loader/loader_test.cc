@@ -33,6 +33,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::Pair;
 
 constexpr Size2d kSize{4, 5};
 
@@ -94,16 +95,17 @@ class HalfTransform : public Transform {
 
 class FunctionBatchTransform : public BatchTransform {
  public:
-  explicit FunctionBatchTransform(std::function<void(Batch&, Draws&)> function) : function_(std::move(function)) {}
-  void Apply(Batch& batch, Draws& draws) const override { function_(batch, draws); }
+  explicit FunctionBatchTransform(std::function<void(Batch&, int64_t, Draws&)> function)
+      : function_(std::move(function)) {}
+  void Apply(Batch& batch, int64_t epoch, Draws& draws) const override { function_(batch, epoch, draws); }
 
  private:
-  std::function<void(Batch&, Draws&)> function_;
+  std::function<void(Batch&, int64_t, Draws&)> function_;
 };
 
 // Adds the batch, turned around, to itself, by a share that is drawn.
 const FunctionBatchTransform& Mix() {
-  static const FunctionBatchTransform& mix = *new FunctionBatchTransform([](Batch& batch, Draws& draws) {
+  static const FunctionBatchTransform& mix = *new FunctionBatchTransform([](Batch& batch, int64_t, Draws& draws) {
     const double share = draws.Uniform();
     const at::Tensor images = batch.images.to(at::kFloat), labels = at::one_hot(batch.labels, 7).to(at::kFloat);
     batch.images = (images * share + images.flip(0) * (1 - share)).to(at::kByte);
@@ -435,8 +437,9 @@ TEST(LoaderTest, BatchTransformsSeeWholeBatchesAndDrawByTheirPlace) {
   options.drop_last = false;
   options.shuffle = false;
   std::set<uint64_t> drawn;
+  std::map<int64_t, int> batches_of;
   std::mutex mutex;
-  const FunctionBatchTransform look([&](Batch& batch, Draws& draws) {
+  const FunctionBatchTransform look([&](Batch& batch, int64_t epoch, Draws& draws) {
     EXPECT_EQ(batch.labels.size(0), batch.size());
     EXPECT_EQ(static_cast<int64_t>(batch.indices.size()), batch.size());
     EXPECT_TRUE(batch.images.is_contiguous(at::MemoryFormat::ChannelsLast));
@@ -445,8 +448,10 @@ TEST(LoaderTest, BatchTransformsSeeWholeBatchesAndDrawByTheirPlace) {
     }
     const std::lock_guard lock(mutex);
     drawn.insert(draws());
+    ++batches_of[epoch];
   });
-  const FunctionBatchTransform mark([](Batch& batch, Draws&) { batch.soft_labels = batch.labels.to(at::kFloat); });
+  const FunctionBatchTransform mark(
+      [](Batch& batch, int64_t, Draws&) { batch.soft_labels = batch.labels.to(at::kFloat); });
   Loader loader(&dataset, {}, {&look, &mark}, options);
   for (int64_t epoch = 0; epoch < 2; ++epoch) {
     loader.Start(epoch);
@@ -458,11 +463,13 @@ TEST(LoaderTest, BatchTransformsSeeWholeBatchesAndDrawByTheirPlace) {
     EXPECT_THAT(sizes, ElementsAre(15, 16, 16, 16, 6));
   }
   EXPECT_EQ(drawn.size(), 10u);  // each batch of each epoch its own
+  EXPECT_THAT(batches_of, ElementsAre(Pair(0, 5), Pair(1, 5)));
 }
 
 TEST(LoaderTest, WhatABatchTransformThrowsEndsTheEpoch) {
   const GreyDataset dataset(30);
-  const FunctionBatchTransform thrower([](Batch&, Draws&) { throw std::runtime_error("thrown by the mixing"); });
+  const FunctionBatchTransform thrower(
+      [](Batch&, int64_t, Draws&) { throw std::runtime_error("thrown by the mixing"); });
   Loader loader(&dataset, {}, {&thrower}, Options(10));
   loader.Start(0);
   EXPECT_THAT(ErrorMessage(loader), HasSubstr("data.batch_transforms: thrown by the mixing"));

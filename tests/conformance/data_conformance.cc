@@ -250,7 +250,7 @@ TEST_P(BatchTransformConformance, LeavesABatchWithLabelsThatSumToOneWhateverItsS
         Batch batch = BatchOfGradients(size, image);
         const at::Tensor labels = batch.labels.clone();
         Draws draws({key});
-        transform->Apply(batch, draws);
+        transform->Apply(batch, /*epoch=*/static_cast<int64_t>(key), draws);
         ASSERT_EQ(batch.images.sizes(), at::IntArrayRef({size, 3, image.height, image.width}));
         ASSERT_EQ(batch.images.scalar_type(), at::kByte);
         ASSERT_TRUE(batch.images.is_contiguous(at::MemoryFormat::ChannelsLast));
@@ -265,13 +265,13 @@ TEST_P(BatchTransformConformance, LeavesABatchWithLabelsThatSumToOneWhateverItsS
   }
 }
 
-TEST_P(BatchTransformConformance, IsAFunctionOfBatchAndDraws) {
+TEST_P(BatchTransformConformance, IsAFunctionOfBatchEpochAndDraws) {
   const auto a = Make(), b = Make();
   for (uint64_t key = 0; key < 20; ++key) {
     Batch x = BatchOfGradients(6, {8, 12}), y = BatchOfGradients(6, {8, 12});
     Draws draws_x({key}), draws_y({key});
-    a->Apply(x, draws_x);
-    b->Apply(y, draws_y);
+    a->Apply(x, static_cast<int64_t>(key), draws_x);
+    b->Apply(y, static_cast<int64_t>(key), draws_y);
     EXPECT_TRUE(at::equal(x.images, y.images));
     ASSERT_EQ(x.soft_labels.defined(), y.soft_labels.defined());
     if (x.soft_labels.defined()) EXPECT_TRUE(at::equal(x.soft_labels, y.soft_labels));
@@ -285,7 +285,7 @@ TEST_P(BatchTransformConformance, BadConfigsAreErrorsNotCrashes) {
     if (!transform.ok()) continue;
     Batch batch = BatchOfGradients(4, {9, 9});
     Draws draws({1});
-    (*transform)->Apply(batch, draws);
+    (*transform)->Apply(batch, /*epoch=*/0, draws);
   }
 }
 

@@ -150,6 +150,10 @@ absl::StatusOr<std::unique_ptr<BatchTransform>> MixupTransform::Create(const Mix
   CheckProbability(transform->probability_, "probability", errors);
   const double switch_probability = config.has_switch_probability() ? config.switch_probability() : 0.5;
   CheckProbability(switch_probability, "switch_probability", errors);
+  transform->off_epoch_ = config.off_epoch();
+  if (config.off_epoch() < 0) {
+    errors.Add("off_epoch", absl::StrCat("must not be negative, found ", config.off_epoch()));
+  }
   const bool mixup = transform->mixup_alpha_ != 0;
   const bool cutmix = transform->cutmix_alpha_ != 0 || transform->cutmix_minmax_.has_value();
   if (!mixup && !cutmix) errors.Add("", "does nothing: mixup_alpha, cutmix_alpha or cutmix_minmax must be given");
@@ -181,7 +185,8 @@ std::vector<Mixing> MixupTransform::DrawMixings(int64_t batch_size, Size2d image
   return mixings;
 }
 
-void MixupTransform::Apply(Batch& batch, Draws& draws) const {
+void MixupTransform::Apply(Batch& batch, int64_t epoch, Draws& draws) const {
+  if (off_epoch_ > 0 && epoch >= off_epoch_) return;
   const Size2d image{batch.images.size(2), batch.images.size(3)};
   Mix(DrawMixings(batch.size(), image, draws), num_classes_, batch);
 }

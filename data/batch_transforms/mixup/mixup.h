@@ -36,7 +36,7 @@ class MixupTransform : public BatchTransform {
   static absl::StatusOr<std::unique_ptr<BatchTransform>> Create(const Mixup& config,
                                                                 const BatchTransformContext& context);
 
-  void Apply(Batch& batch, Draws& draws) const override;
+  void Apply(Batch& batch, int64_t epoch, Draws& draws) const override;
   // What becomes of the images [B] of this size.
   std::vector<Mixing> DrawMixings(int64_t batch_size, Size2d image, Draws& draws) const;
 
@@ -51,6 +51,7 @@ class MixupTransform : public BatchTransform {
   double cutmix_alpha_;
   std::optional<Range> cutmix_minmax_;
   Mixup::Mode mode_;
+  int64_t off_epoch_;  // 0: none
 };
 
 }  // namespace graticule

@@ -125,7 +125,7 @@ TEST(MixupTest, LabelsSayWhatThePixelsShow) {
       const at::Tensor labels = at::arange(7).ge(4).to(at::kLong);
       Batch batch = MakeBatch(at::ones({7, 3, 16, 12}) * (labels * 255).view({7, 1, 1, 1}), labels);
       Draws draws({key});
-      transform->Apply(batch, draws);
+      transform->Apply(batch, /*epoch=*/0, draws);
       const at::Tensor white = batch.images.to(at::kDouble).mean({1, 2, 3}) / 255;
       ASSERT_TRUE((batch.soft_labels.select(1, 1) - white).abs().max().item<double>() < 0.5 / 255 + 1e-6) << key;
       unmixed += at::equal(white, labels.to(at::kDouble));
@@ -250,6 +250,22 @@ TEST(MixupTest, MinAndMaxReplaceTheAlphaOfCutMix) {
   }
 }
 
+TEST(MixupTest, EndsWithTheEpochBeforeOffEpoch) {
+  Mixup config;
+  const auto mixes = [&config](int64_t epoch) {
+    const at::Tensor images = at::arange(2 * 3 * 4 * 4).view({2, 3, 4, 4});
+    Batch batch = MakeBatch(images, at::arange(2));
+    Draws draws({5});
+    Make(config)->Apply(batch, epoch, draws);
+    EXPECT_EQ(batch.soft_labels.defined(), !at::equal(batch.images, images.to(at::kByte)));
+    return batch.soft_labels.defined();
+  };
+  for (const int64_t epoch : {0, 174, 175, 299}) EXPECT_TRUE(mixes(epoch)) << epoch;
+  config.set_off_epoch(175);
+  for (const int64_t epoch : {0, 174}) EXPECT_TRUE(mixes(epoch)) << epoch;
+  for (const int64_t epoch : {175, 299}) EXPECT_FALSE(mixes(epoch)) << epoch;
+}
+
 TEST(MixupTest, RejectsBadConfigsAllAtOnce) {
   const auto error = [](const Mixup& config) {
     return std::string(Registry<BatchTransform>::Create(config, {.num_classes = 2}).status().message());
@@ -260,12 +276,14 @@ TEST(MixupTest, RejectsBadConfigsAllAtOnce) {
   config.set_probability(1.5);
   config.set_switch_probability(-0.5);
   config.add_cutmix_minmax(0.5);
+  config.set_off_epoch(-1);
   EXPECT_THAT(error(config), HasSubstr("mixup_alpha: must be 0 or in [0.001, 1000], found -1"));
   EXPECT_THAT(error(config), HasSubstr("cutmix_alpha: must be 0 or in [0.001, 1000], found 0.0001"));
   EXPECT_THAT(error(config), HasSubstr("probability: must be in [0, 1], found 1.5"));
   EXPECT_THAT(error(config), HasSubstr("switch_probability: must be in [0, 1], found -0.5"));
   EXPECT_THAT(error(config), HasSubstr("cutmix_minmax: must be two numbers in [0, 1], the lower first, found [0.5]"));
   EXPECT_THAT(error(config), HasSubstr("cutmix_alpha: has no effect beside cutmix_minmax"));
+  EXPECT_THAT(error(config), HasSubstr("off_epoch: must not be negative, found -1"));
   Mixup nothing;
   nothing.set_mixup_alpha(0);
   EXPECT_THAT(error(nothing), HasSubstr("mixup_alpha, cutmix_alpha or cutmix_minmax must be given"));
