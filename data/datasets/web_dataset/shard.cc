@@ -29,6 +29,11 @@ constexpr int64_t kBlock = 512;  // tar's unit: headers and data begin at a mult
 // What is read of a file for a header; more would be image data, which is skipped.
 constexpr int64_t kReadAhead = 4096;
 constexpr int64_t kMaxBytes = kBlock * std::numeric_limits<uint32_t>::max();
+constexpr int64_t kEndMark = 2 * kBlock;
+// tar fills the last record with zeros. Its records have 20 blocks, if not asked for others (--blocking-factor).
+constexpr int64_t kRecord = 20 * kBlock;
+constexpr int64_t kMinLargeRecord = 64 << 10;
+constexpr int64_t kMaxLargeRecord = 1 << 20;
 // More than any label has.
 constexpr int64_t kMaxLabelBytes = 32;
 constexpr int64_t kMaxPassedOver = 100;  // of a shard, by name
@@ -77,6 +82,15 @@ bool IsImageExtension(const std::string& any_case) {
   return extension == "jpg" || extension == "jpeg" || extension == "png" || extension == "webp";
 }
 
+// Whether zeros in [begin, end) of a file may be the end of an archive there, and not what was lost.
+bool IsEndOfArchive(int64_t begin, int64_t end) {
+  if (end - begin < kEndMark + kRecord) return true;
+  for (int64_t record = kMinLargeRecord; record <= kMaxLargeRecord; record *= 2) {
+    if (end % record == 0 && end - begin < kEndMark + record) return true;
+  }
+  return false;
+}
+
 std::string ErrorOf(archive* reader) {
   const char* message = archive_error_string(reader);
   return message != nullptr ? message : "an unknown error";
@@ -116,6 +130,7 @@ class TarReader {
     int code;
     while ((code = archive_read_next_header(reader, &entry)) == ARCHIVE_OK || code == ARCHIVE_WARN) {
       const int64_t offset = archive_filter_bytes(reader, 0);
+      CheckZeros(end, offset);
       // A damaged header may say anything.
       const int64_t size = std::min(archive_entry_size(entry), kMaxBytes);
       end = offset + size;
@@ -123,15 +138,43 @@ class TarReader {
     }
     if (code != ARCHIVE_EOF) {
       if (end == 0) return absl::InvalidArgumentError(absl::StrCat("is no tar file: ", ErrorOf(reader)));
-      contents_.damage = ErrorOf(reader);
+      AddDamage(ErrorOf(reader));
     } else if (end + kBlock > bytes_) {
       // libarchive takes it for an end like any other.
-      contents_.damage = "there is no end mark";
+      AddDamage("there is no end mark");
+    } else {
+      CheckZeros(end, bytes_);
     }
     return std::move(contents_);
   }
 
  private:
+  void AddDamage(std::string damage) {
+    if (contents_.damage.empty()) contents_.damage = std::move(damage);
+  }
+
+  // libarchive skips zeros, however many, between a member's end and the next header or the end of the file.
+  void CheckZeros(int64_t begin, int64_t end) {
+    begin = (begin + kBlock - 1) / kBlock * kBlock;
+    // Nearly always, without reading it again.
+    if (IsEndOfArchive(begin, end)) return;
+    const int64_t zeros = CountZeros(begin, end);
+    if (IsEndOfArchive(begin, begin + zeros)) return;
+    AddDamage(absl::StrCat("it has ", zeros, " bytes of zeros from byte ", begin, " on"));
+  }
+
+  // Of [begin, end), up to the first other byte.
+  int64_t CountZeros(int64_t begin, int64_t end) const {
+    std::array<char, kReadAhead> bytes;
+    for (int64_t at = begin; at < end; at += kReadAhead) {
+      const int64_t size = std::min(kReadAhead, end - at);
+      if (!file_.Read(at, size, bytes.data()).ok()) return at - begin;
+      const auto other = std::find_if(bytes.begin(), bytes.begin() + size, [](char byte) { return byte != 0; });
+      if (other != bytes.begin() + size) return at - begin + (other - bytes.begin());
+    }
+    return end - begin;
+  }
+
   void AddMember(archive_entry* entry, int64_t offset, int64_t size) {
     if (archive_entry_filetype(entry) == AE_IFDIR) return;
     const char* path = archive_entry_pathname(entry);

@@ -244,6 +244,52 @@ TEST_F(WebDatasetTest, ACutShard) {
   }
 }
 
+// What a disk that was full, or lost pages, leaves.
+TEST_F(WebDatasetTest, ZerosInPlaceOfSamples) {
+  const std::string path = Path("train-0.tar");
+  const auto overwrite = [&](int64_t begin, int64_t end) {
+    std::fstream file(path, std::ios::binary | std::ios::in | std::ios::out);
+    file.seekp(begin);
+    file << std::string(end - begin, '\0');
+  };
+  std::vector<int64_t> begins = {0};  // of the samples, and the end
+  for (int i = 0; i < 40; ++i) begins.push_back(begins.back() + 512 + (Bytes(i).size() + 511) / 512 * 512 + 1024);
+
+  WriteTrain(Samples(40));
+  overwrite(begins[10], begins[40]);
+  auto described = Describe(*Open());
+  ASSERT_EQ(described.size(), 11);
+  EXPECT_EQ(described[9], "000009=9");
+  EXPECT_EQ(described[10], absl::StrCat("(end): the shard is cut or damaged: it has ", fs::file_size(path) - begins[10],
+                                        " bytes of zeros from byte ", begins[10], " on"));
+
+  WriteTrain(Samples(40));
+  overwrite(begins[10], begins[20]);
+  described = Describe(*Open());
+  ASSERT_EQ(described.size(), 31);
+  EXPECT_EQ(described[9], "000009=9");
+  EXPECT_EQ(described[10], "000020=0");
+  EXPECT_EQ(described[30], absl::StrCat("(end): the shard is cut or damaged: it has ", begins[20] - begins[10],
+                                        " bytes of zeros from byte ", begins[10], " on"));
+
+  WriteTrain(Samples(40));
+  overwrite(0, begins[40]);
+  EXPECT_THAT(ErrorsOf()["train"], HasSubstr("(end): the shard is cut or damaged"));
+}
+
+// As tar fills them, by its --blocking-factor.
+TEST_F(WebDatasetTest, RecordsOfOtherSizes) {
+  for (const int64_t record : {512, 10240, 65536, 1 << 20}) {
+    for (const auto& [name, first] : {std::pair("a.tar", 0), std::pair("b.tar", 2)}) {
+      WriteTar(Path(name), Samples(2, first));
+      fs::resize_file(Path(name), (fs::file_size(Path(name)) + record - 1) / record * record);
+    }
+    std::ofstream(Path("train-0.tar"), std::ios::binary)
+        << std::ifstream(Path("a.tar")).rdbuf() << std::ifstream(Path("b.tar")).rdbuf();
+    EXPECT_THAT(Describe(*Open()), ElementsAre("000000=0", "000001=1", "000002=2", "000003=3")) << record;
+  }
+}
+
 TEST_F(WebDatasetTest, ADamagedHeader) {
   WriteTrain(Samples(5));
   std::fstream file(Path("train-0.tar"), std::ios::binary | std::ios::in | std::ios::out);
