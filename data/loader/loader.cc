@@ -49,7 +49,7 @@ struct Slot {
   int64_t first_position;
   int64_t size;
   Batch batch;         // images [B,3,H,W] uint8, channels-last; indices are negative where nothing came of the sample
-  absl::Status error;  // of the batch transforms
+  absl::Status error;  // of its memory or the batch transforms
   // Under the lock:
   int64_t claimed = 0;   // samples that a thread has begun
   int64_t finished = 0;  // samples that are done
@@ -98,13 +98,14 @@ class Loader::Impl {
         samples_(dataset->size()),
         chunk_(std::clamp<int64_t>(options.batch_size / (2 * std::max(options.threads, 1)), 1, kMaxChunk)) {
     CHECK_GT(options_.batch_size, 0);
+    CHECK_GT(options_.repeats, 0);
     CHECK_GT(options_.threads, 0);
     CHECK_GT(options_.batches_ahead, 0);
     CHECK(options_.rank >= 0 && options_.rank < options_.world_size);
     CHECK(options_.max_broken >= 0 && options_.max_broken <= 1);
-    CHECK_GT(options_.repeats, 0);
+    shown_ = (samples_ + options_.repeats - 1) / options_.repeats;
     // Rounded up, so that one broken sample of a small dataset can be passed over; and one must be good.
-    const double share = options_.max_broken * static_cast<double>(samples_) / options_.world_size;
+    const double share = options_.max_broken * static_cast<double>(shown_) / options_.world_size;
     allowed_broken_ = std::min(static_cast<int64_t>(std::ceil(share)), std::max<int64_t>(samples_ - 1, 0));
     for (int i = 0; i < options_.threads; ++i) threads_.emplace_back([this] { Work(); });
   }
@@ -189,13 +190,17 @@ class Loader::Impl {
         End(absl::DataLossError(absl::StrCat("a truncated file ends the run: ", sample.reason.message())));
         return;
       }
+      if (absl::IsFailedPrecondition(sample.reason)) {
+        End(sample.reason);
+        return;
+      }
       if (broken_.insert(sample.index).second) {
         LOG(WARNING) << "skipped a broken sample: " << sample.reason.message();
       }
       epoch_->broken.insert(sample.index);
       const int64_t count = static_cast<int64_t>(epoch_->broken.size());
       if (count <= allowed_broken_) continue;
-      End(absl::DataLossError(absl::StrCat(count, " of ", samples_, " samples are broken so far, and max_broken ",
+      End(absl::DataLossError(absl::StrCat(count, " of ", shown_, " samples are broken so far, and max_broken ",
                                            options_.max_broken, " allows ", allowed_broken_,
                                            "; the last one: ", sample.reason.message())));
       return;
@@ -263,7 +268,7 @@ class Loader::Impl {
       slot->broken.insert(slot->broken.end(), broken.begin(), broken.end());
       if (slot->finished == slot->size) {
         lock.unlock();
-        if (!epoch->cancelled) Finish(*epoch, *slot, stopwatch);
+        if (!epoch->cancelled && slot->error.ok()) Finish(*epoch, *slot, stopwatch);
         lock.lock();
         slot->ready = true;
         done_.notify_one();
@@ -288,17 +293,28 @@ class Loader::Impl {
     auto slot = std::make_shared<Slot>();
     slot->first_position = (epoch.next_batch++ * options_.world_size + options_.rank) * options_.batch_size;
     slot->size = std::min(options_.batch_size, samples_ - slot->first_position);
-    slot->batch.images =
-        at::empty({slot->size, Image::kChannels, options_.image_size.height, options_.image_size.width},
-                  at::TensorOptions().dtype(at::kByte).pinned_memory(options_.pinned), at::MemoryFormat::ChannelsLast);
-    slot->batch.labels = at::empty({slot->size}, at::TensorOptions().dtype(at::kLong).pinned_memory(options_.pinned));
-    slot->batch.indices.resize(slot->size, -1);
+    try {
+      Allocate(*slot);
+    } catch (...) {
+      // An empty batch that tells why, and is the last.
+      slot->error = CurrentExceptionToStatus("memory of a batch");
+      slot->size = 0;
+      epoch.next_batch = batches_per_epoch();
+    }
     epoch.slots.push_back(slot);
     return slot;
   }
 
-  // The sample of the row's position, or in its place, in training, the next good one of the order. False where so many
-  // were broken that the epoch ends.
+  void Allocate(Slot& slot) const {
+    slot.batch.images =
+        at::empty({slot.size, Image::kChannels, options_.image_size.height, options_.image_size.width},
+                  at::TensorOptions().dtype(at::kByte).pinned_memory(options_.pinned), at::MemoryFormat::ChannelsLast);
+    slot.batch.labels = at::empty({slot.size}, at::TensorOptions().dtype(at::kLong).pinned_memory(options_.pinned));
+    slot.batch.indices.resize(slot.size, -1);
+  }
+
+  // The sample of the row's position, or in its place, in training, the next good one of the order. False where the
+  // epoch ends for it: so many were broken, or it is no fault of the sample.
   bool FillRow(const Epoch& epoch, Slot& slot, int64_t row, std::vector<BrokenSample>& broken,
                Stopwatch& stopwatch) const {
     const int64_t position = slot.first_position + row;
@@ -307,8 +323,9 @@ class Loader::Impl {
     for (int64_t i = 0; i < tries; ++i) {
       const int64_t place = position / options_.repeats + i;
       const int64_t index = epoch.order ? (*epoch.order)(place % samples_) : place % samples_;
+      // A substitute may meet itself in its own place, so it must not look the same.
       Draws draws({options_.seed, static_cast<uint64_t>(epoch.number), static_cast<uint64_t>(index),
-                   static_cast<uint64_t>(position % options_.repeats), kSampleSalt});
+                   static_cast<uint64_t>(position % options_.repeats), kSampleSalt + static_cast<uint64_t>(i)});
       const int64_t image_bytes = Image::kChannels * options_.image_size.area();
       const absl::StatusOr<int64_t> label =
           Load(index, draws, slot.batch.images.data_ptr<uint8_t>() + row * image_bytes, stopwatch);
@@ -318,6 +335,7 @@ class Loader::Impl {
         return true;
       }
       broken.push_back({place, index, label.status()});
+      if (absl::IsFailedPrecondition(label.status())) return false;
     }
     return !options_.drop_last;
   }
@@ -346,10 +364,10 @@ class Loader::Impl {
       for (size_t i = resized ? 1 : 0; i < transforms_.size(); ++i) transforms_[i]->Apply(image, draws);
       stopwatch.Lap(&LoaderTimes::augment);
       if (image.size() != options_.image_size) {
-        return absl::InvalidArgumentError(absl::StrCat(dataset_->SampleName(index), ": ", image.height, "x",
-                                                       image.width,
-                                                       " pixels after the transforms, but the model wants ",
-                                                       options_.image_size.height, "x", options_.image_size.width));
+        return absl::FailedPreconditionError(absl::StrCat(dataset_->SampleName(index), ": ", image.height, "x",
+                                                          image.width,
+                                                          " pixels after the transforms, but the model wants ",
+                                                          options_.image_size.height, "x", options_.image_size.width));
       }
       std::memcpy(pixels, image.pixels.data(), image.pixels.size());
       stopwatch.Lap(&LoaderTimes::collate);
@@ -395,6 +413,7 @@ class Loader::Impl {
   const LoaderOptions options_;
   const int64_t samples_;
   const int64_t chunk_;
+  int64_t shown_;  // samples of an epoch, each `repeats` times
   int64_t allowed_broken_;
 
   mutable std::mutex mutex_;

@@ -21,7 +21,7 @@ namespace graticule {
 
 struct LoaderOptions {
   int64_t batch_size = 1;  // of this rank
-  Size2d image_size;       // every image has it after the transforms, else the sample counts as broken
+  Size2d image_size;       // every image has it after the transforms; one of another size ends the epoch
   int threads = 2;         // decoding and augmenting
   int batches_ahead = 4;   // bound of the queue
   uint64_t seed = 0;
@@ -29,9 +29,10 @@ struct LoaderOptions {
   bool drop_last = true;  // of an epoch; false: the last batch may be smaller
   int rank = 0;           // global batch g consists of positions g·(world·batch_size) …, dealt to the ranks in runs
   int world_size = 1;
-  // Share of an epoch's samples that may be broken, of this rank's part, rounded up but never all of them. Each is
-  // named in the log, counted, and replaced by the next good sample of the order (training) or left out (evaluation,
-  // where drop_last is false). One more ends the epoch with an error.
+  // Share that may be broken of the samples that an epoch shows (one in `repeats` of the data set), of this rank's
+  // part, rounded up but never the whole data set. Each is named in the log, counted, and replaced by the next good
+  // sample of the order (training) or left out (evaluation, where drop_last is false). One more ends the epoch with an
+  // error.
   double max_broken = 0.001;
 
   DecodeOptions decode;
@@ -60,7 +61,9 @@ class Loader {
   int64_t batches_per_epoch() const;
   // Begins an epoch at any of its batches, without reading those before it. Ends the one under way.
   void Start(int64_t epoch, int64_t first_batch = 0);
-  // The next batch, in order; nothing at the end of the epoch; an error once max_broken is passed.
+  // The next batch, in order; nothing at the end of the epoch. An error once max_broken is passed (DataLoss), or at
+  // once where a sample fails with FailedPrecondition, which is no fault of the sample, as an image of another size
+  // than image_size, or where a batch has no memory or a batch transform throws (Internal).
   absl::StatusOr<std::optional<Batch>> Next();
 
   // Different broken samples in the batches that Next() has reached since the loader was made.

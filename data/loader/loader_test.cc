@@ -245,7 +245,7 @@ TEST(LoaderTest, NothingComesBeforeStartAndAfterTheEnd) {
 }
 
 TEST(LoaderTest, ThreadCountChangesNothing) {
-  const GreyDataset dataset(500, {{17, "read"}, {18, "decode"}, {400, "size"}});
+  const GreyDataset dataset(500, {{17, "read"}, {18, "decode"}, {400, "throw"}});
   for (const bool drop_last : {true, false}) {
     LoaderOptions options = Options(64);
     options.drop_last = drop_last;
@@ -507,9 +507,21 @@ TEST(LoaderTest, InTrainingTheNextGoodSampleTakesABrokenOnesPlace) {
   EXPECT_EQ(loader.broken(), 3);
 }
 
+TEST(LoaderTest, ASubstituteDrawsOtherwiseThanInItsOwnPlace) {
+  const GreyDataset dataset(40, {{20, "read"}, {21, "throw"}});
+  LoaderOptions options = Options(10);
+  options.shuffle = false;
+  options.max_broken = 0.1;
+  const at::Tensor images = Epoch(dataset, options)[2].images;
+  for (const auto& [a, b] : {std::pair(0, 1), {0, 2}, {1, 2}}) EXPECT_FALSE(at::equal(images[a], images[b]));
+  // Which draws as if no sample were broken.
+  const GreyDataset good(40);
+  EXPECT_TRUE(at::equal(images.slice(0, 2), Epoch(good, options)[2].images.slice(0, 2)));
+}
+
 TEST(LoaderTest, InEvaluationBrokenSamplesAreLeftOut) {
   const GreyDataset dataset(
-      25, {{0, "read"}, {12, "size"}, {20, "throw"}, {21, "read"}, {22, "read"}, {23, "read"}, {24, "read"}});
+      25, {{0, "read"}, {12, "throw"}, {20, "throw"}, {21, "read"}, {22, "read"}, {23, "read"}, {24, "read"}});
   LoaderOptions options = Options(5);
   options.shuffle = false;
   options.drop_last = false;
@@ -535,7 +547,7 @@ TEST(LoaderTest, OneBrokenSampleOfAFewIsPassedOver) {
 }
 
 TEST(LoaderTest, OneMoreThanMaxBrokenEndsTheEpoch) {
-  const GreyDataset dataset(40, {{11, "read"}, {22, "decode"}, {33, "size"}});
+  const GreyDataset dataset(40, {{11, "read"}, {22, "decode"}, {33, "throw"}});
   LoaderOptions options = Options(10);
   options.shuffle = false;
   options.max_broken = 0.05;
@@ -547,11 +559,62 @@ TEST(LoaderTest, OneMoreThanMaxBrokenEndsTheEpoch) {
   const std::string message(status.message());
   EXPECT_THAT(message, HasSubstr("3 of 40 samples are broken"));
   EXPECT_THAT(message, HasSubstr("max_broken 0.05 allows 2"));
-  EXPECT_THAT(message, HasSubstr("grey[33]: 5x5 pixels after the transforms, but the model wants 4x5"));
+  EXPECT_THAT(message, HasSubstr("thrown by the dataset"));
   EXPECT_EQ(loader.Next().status(), status);
   // Another epoch begins anew.
   loader.Start(1);
   EXPECT_TRUE(loader.Next().ok());
+}
+
+TEST(LoaderTest, AnImageOfAnotherSizeEndsTheEpochWhateverMaxBrokenSays) {
+  const GreyDataset dataset(40, {{3, "read"}, {12, "size"}, {13, "size"}});
+  for (const bool drop_last : {true, false}) {
+    for (const int threads : {1, 4}) {
+      LoaderOptions options = Options(10);
+      options.shuffle = false;
+      options.drop_last = drop_last;
+      options.threads = threads;
+      options.max_broken = 0.5;
+      Loader loader(&dataset, {}, {}, options);
+      loader.Start(0);
+      EXPECT_TRUE(loader.Next().ok());
+      const absl::Status status = loader.Next().status();
+      EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
+      EXPECT_EQ(status.message(), "grey[12]: 5x5 pixels after the transforms, but the model wants 4x5");
+      EXPECT_EQ(loader.broken(), 1);
+    }
+  }
+}
+
+TEST(LoaderTest, MaxBrokenIsAShareOfWhatAnEpochShows) {
+  std::map<int64_t, std::string> broken;
+  for (int64_t i = 0; i < 8; ++i) broken[i] = "read";
+  LoaderOptions options = Options(30);
+  options.shuffle = false;
+  options.repeats = 3;
+  options.max_broken = 0.1;
+  const GreyDataset dataset(90, broken);
+  Loader loader(&dataset, {}, {}, options);
+  loader.Start(0);
+  // A tenth of 30.
+  EXPECT_THAT(ErrorMessage(loader), HasSubstr("4 of 30 samples are broken so far, and max_broken 0.1 allows 3;"));
+  broken = {{0, "read"}, {1, "read"}, {2, "read"}};
+  const GreyDataset better(90, broken);
+  Loader other(&better, {}, {}, options);
+  other.Start(0);
+  EXPECT_EQ(Drain(other).size(), 3u);
+}
+
+TEST(LoaderTest, WhatABatchHasNoMemoryForEndsTheEpoch) {
+  const GreyDataset dataset(30);
+  LoaderOptions options = Options(10);
+  options.image_size = {int64_t{1} << 31, int64_t{1} << 31};
+  Loader loader(&dataset, {}, {}, options);
+  loader.Start(0);
+  EXPECT_THAT(ErrorMessage(loader), HasSubstr("memory of a batch: "));
+  EXPECT_FALSE(loader.Next().ok());
+  loader.Start(1);
+  EXPECT_FALSE(loader.Next().ok());
 }
 
 TEST(LoaderTest, NoBrokenSampleMayBeAllowed) {
