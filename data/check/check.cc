@@ -58,6 +58,17 @@ Problem ProblemOfDecoding(const absl::Status& status) {
   }
 }
 
+Problem ProblemOfReading(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+      return Problem::kWrongLabel;
+    case absl::StatusCode::kOutOfRange:
+      return Problem::kTruncated;
+    default:
+      return Problem::kUnreadable;
+  }
+}
+
 struct Found {
   Problem problem;
   std::string reason;
@@ -142,7 +153,7 @@ class Pass {
 
   std::optional<Found> CheckOrThrow(int64_t index) {
     const absl::StatusOr<Sample> sample = dataset_.Read(index);
-    if (!sample.ok()) return Found{Problem::kUnreadable, std::string(sample.status().message())};
+    if (!sample.ok()) return Found{ProblemOfReading(sample.status()), std::string(sample.status().message())};
     const EncodedImage* const file = std::get_if<EncodedImage>(&sample->image);
     std::optional<Found> found =
         file != nullptr ? CheckFile(file->bytes, options_) : CheckImage(std::get<Image>(sample->image));

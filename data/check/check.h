@@ -20,7 +20,7 @@ enum class Problem {
   kNotAnImage,  // of a format that is decoded
   kTruncated,   // ends too early
   kBroken,      // damaged in another way, or too large
-  kWrongLabel,  // is none of the classes
+  kWrongLabel,  // is none of the classes, or not there
   kTwoClasses,  // holds the same as a sample of another class
   // Samples that training uses.
   kKeptTruncated,  // ends too early; what decoded of it counts, as DecodeOptions::keep_truncated asks

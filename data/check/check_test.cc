@@ -78,6 +78,15 @@ TEST(CheckTest, NamesWhatIsWrongWithEachSample) {
   EXPECT_THAT(report.labels, ElementsAre(-1, -1, -1, -1, -1, -1, -1, -1, -1, 1));
 }
 
+TEST(CheckTest, NamesWhatADataSetSaysOfItsSample) {
+  const SamplesReport report = Check({absl::InvalidArgumentError("label 9"), absl::OutOfRangeError("cut"),
+                                      absl::DataLossError("two images"), absl::ResourceExhaustedError("1 TB")});
+  EXPECT_THAT(report.problems, ElementsAre(SampleProblem{0, Problem::kWrongLabel, "label 9"},
+                                           SampleProblem{1, Problem::kTruncated, "cut"},
+                                           SampleProblem{2, Problem::kUnreadable, "two images"},
+                                           SampleProblem{3, Problem::kUnreadable, "1 TB"}));
+}
+
 TEST(CheckTest, ATruncatedImageMayBeKeptButIsNamed) {
   DecodeOptions keep;
   keep.keep_truncated = true;

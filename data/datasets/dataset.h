@@ -21,6 +21,9 @@ struct DatasetContext {
   Split split = Split::kTrain;
 };
 
+// No image file is larger; one that was, by damage or by mistake, would take all memory before its header is looked at.
+inline constexpr int64_t kMaxImageFileBytes = int64_t{256} << 20;
+
 // The bytes of an image file, whose format its content tells; `owner` keeps them alive, be it a string, a mapped file
 // or a cache.
 struct EncodedImage {
@@ -48,7 +51,7 @@ class Dataset {
 
   virtual int64_t size() const = 0;
   // Sample of this index, 0 … size()-1; called from many threads at once. The caller adds the sample's name to an
-  // error.
+  // error: InvalidArgument if its label is wrong, OutOfRange if it ends too early; any other says why it can't be read.
   virtual absl::StatusOr<Sample> Read(int64_t index) const = 0;
   // What messages call the sample: a path, or "digits[12]".
   virtual std::string SampleName(int64_t index) const = 0;

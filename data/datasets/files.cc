@@ -26,9 +26,6 @@ constexpr char kExtensions[] = ".jpg, .jpeg, .png, .webp";
 // Keeps what is drawn apart from other permutations of the same seed.
 constexpr uint64_t kDrawSalt = 0x66696c6573;
 
-// No image file is larger, and a larger one would take all memory before its header is looked at.
-constexpr int64_t kMaxFileSize = int64_t{1} << 30;
-
 // A folder as its device and inode, which no links hide.
 using FolderId = std::pair<dev_t, ino_t>;
 FolderId IdOf(const struct stat& info) { return {info.st_dev, info.st_ino}; }
@@ -107,31 +104,34 @@ absl::Status ReadError(int error) {
   return absl::ErrnoToStatus(error, absl::StrCat("cannot read the file", hint));
 }
 
-absl::StatusOr<std::string> ReadRegularFile(int file) {
+absl::StatusOr<EncodedImage> ReadRegularFile(int file) {
   struct stat info;
   if (fstat(file, &info) != 0) return ReadError(errno);
-  if (!S_ISREG(info.st_mode)) return absl::InvalidArgumentError("not a file but a folder, a pipe or a device");
-  if (info.st_size > kMaxFileSize) {
-    return absl::InvalidArgumentError(absl::StrCat("larger than any image: ", info.st_size, " bytes"));
+  if (!S_ISREG(info.st_mode)) return absl::FailedPreconditionError("not a file but a folder, a pipe or a device");
+  if (info.st_size > kMaxImageFileBytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the file has ", info.st_size, " bytes; ", kMaxImageFileBytes, " are allowed"));
   }
-  std::string bytes(info.st_size, '\0');
+  const size_t size = info.st_size;
+  const std::shared_ptr<char[]> bytes(new char[size]);
   size_t filled = 0;
-  while (filled < bytes.size()) {
-    const ssize_t count = read(file, bytes.data() + filled, bytes.size() - filled);
+  while (filled < size) {
+    const ssize_t count = read(file, bytes.get() + filled, size - filled);
+    if (count < 0 && errno == EINTR) continue;
     if (count < 0) return ReadError(errno);
-    if (count == 0) return absl::DataLossError("the file became shorter while it was read");
+    if (count == 0) return absl::OutOfRangeError("the file became shorter while it was read");
     filled += count;
   }
-  return bytes;
+  return EncodedImage({bytes.get(), size}, bytes);
 }
 
-absl::StatusOr<std::string> ReadImageFile(const std::string& path) {
+absl::StatusOr<EncodedImage> ReadImageFile(const std::string& path) {
   // O_NONBLOCK: to open a pipe would wait for its writer.
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file < 0) return ReadError(errno);
-  absl::StatusOr<std::string> bytes = ReadRegularFile(file);
+  absl::StatusOr<EncodedImage> image = ReadRegularFile(file);
   close(file);
-  return bytes;
+  return image;
 }
 
 bool Refuse(const std::string&) { return false; }
@@ -140,8 +140,8 @@ bool Refuse(const std::string&) { return false; }
 
 absl::StatusOr<Sample> ImageFilesDataset::Read(int64_t index) const {
   const ImageFile& file = files_.files[index];
-  ASSIGN_OR_RETURN(std::string bytes, ReadImageFile(file.path));
-  return Sample{EncodedImage(std::move(bytes)), file.label};
+  ASSIGN_OR_RETURN(EncodedImage image, ReadImageFile(file.path));
+  return Sample{std::move(image), file.label};
 }
 
 absl::StatusOr<FolderNames> ListFolder(const std::string& path) {

@@ -19,6 +19,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "data/datasets/dataset.h"
 #include "plugin/file.h"
 #include "plugin/status.h"
 
@@ -48,18 +49,16 @@ struct Group {
   int64_t offset = 0;
   int64_t size = 0;
   int64_t label = 0;
-  std::string problem;  // the first one
+  absl::Status problem;  // the first one, as Dataset::Read gives it
 
-  void Spoil(std::string reason) {
-    if (problem.empty()) problem = std::move(reason);
-  }
+  void Spoil(absl::Status reason) { problem.Update(std::move(reason)); }
 };
 
 // What a tar file holds.
 struct Contents {
   std::vector<Group> groups;  // in the order of their first members
   std::vector<std::string> nameless;
-  std::string damage;  // why the file was not read to its end
+  absl::Status damage;  // why samples are lost, as Dataset::Read gives it
 };
 
 struct FreeArchive {
@@ -138,10 +137,10 @@ class TarReader {
     }
     if (code != ARCHIVE_EOF) {
       if (end == 0) return absl::InvalidArgumentError(absl::StrCat("is no tar file: ", ErrorOf(reader)));
-      AddDamage(ErrorOf(reader));
+      AddDamage(ErrorOf(reader), end > bytes_ || bytes_ % kBlock != 0);
     } else if (end + kBlock > bytes_) {
       // libarchive takes it for an end like any other.
-      AddDamage("there is no end mark");
+      AddDamage("there is no end mark", true);
     } else {
       CheckZeros(end, bytes_);
     }
@@ -149,8 +148,9 @@ class TarReader {
   }
 
  private:
-  void AddDamage(std::string damage) {
-    if (contents_.damage.empty()) contents_.damage = std::move(damage);
+  void AddDamage(std::string_view damage, bool is_cut) {
+    contents_.damage.Update(absl::Status(is_cut ? absl::StatusCode::kOutOfRange : absl::StatusCode::kDataLoss,
+                                         absl::StrCat("the shard is cut or damaged: ", std::string(damage))));
   }
 
   // libarchive skips zeros, however many, between a member's end and the next header or the end of the file.
@@ -160,7 +160,7 @@ class TarReader {
     if (IsEndOfArchive(begin, end)) return;
     const int64_t zeros = CountZeros(begin, end);
     if (IsEndOfArchive(begin, begin + zeros)) return;
-    AddDamage(absl::StrCat("it has ", zeros, " bytes of zeros from byte ", begin, " on"));
+    AddDamage(absl::StrCat("it has ", zeros, " bytes of zeros from byte ", begin, " on"), false);
   }
 
   // Of [begin, end), up to the first other byte.
@@ -198,17 +198,21 @@ class TarReader {
     }
     std::string& member = is_image ? group.image : group.label_member;
     if (!member.empty()) {
-      group.Spoil(absl::StrCat("has two ", is_image ? "images: ." : "labels: .", member, ", .", extension));
+      const std::string both = absl::StrCat(".", member, ", .", extension);
+      group.Spoil(is_image ? absl::DataLossError("has two images: " + both)
+                           : absl::InvalidArgumentError("has two labels: " + both));
     }
     member = extension;
     if (archive_entry_filetype(entry) != AE_IFREG || archive_entry_hardlink(entry) != nullptr) {
-      group.Spoil(absl::StrCat(name, " is a link or another thing without data"));
+      group.Spoil(absl::DataLossError(absl::StrCat(name, " is a link or another thing without data")));
     } else if (archive_entry_sparse_count(entry) > 0) {
-      group.Spoil(absl::StrCat(name, " is stored as a sparse file"));
+      group.Spoil(absl::DataLossError(absl::StrCat(name, " is stored as a sparse file")));
     } else if (offset + size > bytes_) {
-      group.Spoil(absl::StrCat(name, " is cut: it ends at byte ", offset + size, ", the shard at byte ", bytes_));
-    } else if (size > std::numeric_limits<uint32_t>::max()) {
-      group.Spoil(absl::StrCat(name, " is larger than 4 GiB"));
+      group.Spoil(absl::OutOfRangeError(
+          absl::StrCat(name, " is cut: it ends at byte ", offset + size, ", the shard at byte ", bytes_)));
+    } else if (size > kMaxImageFileBytes) {
+      group.Spoil(absl::ResourceExhaustedError(
+          absl::StrCat(name, " has ", size, " bytes; ", kMaxImageFileBytes, " are allowed")));
     } else if (is_image) {
       group.offset = offset;
       group.size = size;
@@ -220,11 +224,11 @@ class TarReader {
   void ReadLabel(Group& group, int64_t offset, int64_t size) const {
     std::string text(std::min(size, kMaxLabelBytes), '\0');
     if (const absl::Status status = file_.Read(offset, static_cast<int64_t>(text.size()), text.data()); !status.ok()) {
-      group.Spoil(absl::StrCat("can't read the label: ", status.message()));
+      group.Spoil(Annotate(status, "can't read the label"));
     } else if (size > kMaxLabelBytes || !absl::SimpleAtoi(text, &group.label) || group.label < 0 ||
                group.label >= num_classes_) {
-      group.Spoil(absl::StrCat("its label must be a number from 0 to ", num_classes_ - 1, ", found '",
-                               absl::CHexEscape(text), "'"));
+      group.Spoil(absl::InvalidArgumentError(absl::StrCat("its label must be a number from 0 to ", num_classes_ - 1,
+                                                          ", found '", absl::CHexEscape(text), "'")));
     }
   }
 
@@ -275,24 +279,23 @@ absl::StatusOr<Shard> Shard::Index(const std::string& path, int64_t num_classes)
   shard.path_ = path;
   shard.bytes_ = info.st_size;
   shard.modified_ = info.st_mtim;
-  const std::string damage =
-      contents.damage.empty() ? "" : absl::StrCat("the shard is cut or damaged: ", contents.damage);
+  const absl::Status& damage = contents.damage;
   std::vector<std::string>& passed_over = shard.passed_over_;
   for (const std::string& name : contents.nameless) {
     passed_over.push_back(absl::StrCat(path, ":", name, ": has no name with an extension"));
   }
-  bool damage_shows = damage.empty();
+  bool damage_shows = damage.ok();
   for (Group& group : contents.groups) {
     if (group.image.empty() && group.label_member.empty()) {
       passed_over.push_back(
           absl::StrCat(path, ":", group.key, ".", group.other, ": is neither an image nor a label (.cls)"));
       continue;
     }
-    if (group.image.empty()) group.Spoil("has no image (.jpg, .jpeg, .png, .webp)");
-    if (group.label_member.empty()) group.Spoil("has no label (.cls)");
+    if (group.image.empty()) group.Spoil(absl::DataLossError("has no image (.jpg, .jpeg, .png, .webp)"));
+    if (group.label_member.empty()) group.Spoil(absl::InvalidArgumentError("has no label (.cls)"));
     // Its other member may be in what is lost.
-    if (!damage.empty() && !group.problem.empty() && &group == &contents.groups.back()) {
-      absl::StrAppend(&group.problem, "; ", damage);
+    if (!damage.ok() && !group.problem.ok() && &group == &contents.groups.back()) {
+      group.problem = absl::Status(damage.code(), absl::StrCat(group.problem.message(), "; ", damage.message()));
       damage_shows = true;
     }
     shard.Add(group.key,
@@ -312,15 +315,15 @@ absl::StatusOr<Shard> Shard::Index(const std::string& path, int64_t num_classes)
   return shard;
 }
 
-void Shard::Add(std::string_view key, Sample sample, const std::string& problem) {
-  if (!problem.empty()) broken_[size()] = problem;
+void Shard::Add(std::string_view key, Sample sample, const absl::Status& problem) {
+  if (!problem.ok()) broken_[size()] = problem;
   sample.key = static_cast<uint32_t>(keys_.size());
   samples_.push_back(sample);
   keys_ += key;
 }
 
 absl::StatusOr<Shard::Location> Shard::Find(int64_t index) const {
-  if (const auto broken = broken_.find(index); broken != broken_.end()) return absl::DataLossError(broken->second);
+  if (const auto broken = broken_.find(index); broken != broken_.end()) return broken->second;
   const Sample& sample = samples_[index];
   return Location{.offset = kBlock * sample.block, .size = sample.size, .label = sample.label};
 }

@@ -52,7 +52,7 @@ class Shard {
   const std::string& path() const { return path_; }
   int64_t size() const { return static_cast<int64_t>(samples_.size()); }
   int64_t broken() const { return static_cast<int64_t>(broken_.size()); }
-  // Where a sample lies; for a broken one an error that says why it is.
+  // Where a sample lies; for a broken one the error of Dataset::Read.
   absl::StatusOr<Location> Find(int64_t index) const;
   // "PATH:KEY".
   std::string SampleName(int64_t index) const;
@@ -70,14 +70,14 @@ class Shard {
 
   Shard() = default;
   // Appends a sample; it is broken where there is a problem.
-  void Add(std::string_view key, Sample sample, const std::string& problem);
+  void Add(std::string_view key, Sample sample, const absl::Status& problem);
 
   std::string path_;
   int64_t bytes_ = 0;
   struct timespec modified_ = {};
   std::vector<Sample> samples_;
   std::string keys_;
-  std::map<int64_t, std::string> broken_;  // the reasons, by sample
+  std::map<int64_t, absl::Status> broken_;  // the reasons, by sample
   std::vector<std::string> passed_over_;
 };
 

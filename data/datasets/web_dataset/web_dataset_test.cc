@@ -65,6 +65,13 @@ class WebDatasetTest : public ::testing::Test {
     return Errors(Registry<Dataset>::Create(config_, DatasetContext{split}).status());
   }
 
+  // Of each sample.
+  static std::vector<absl::StatusCode> Codes(const Dataset& dataset) {
+    std::vector<absl::StatusCode> codes;
+    for (int64_t i = 0; i < dataset.size(); ++i) codes.push_back(dataset.Read(i).status().code());
+    return codes;
+  }
+
   // KEY=LABEL of the good samples, KEY: REASON of the others, without the shard's path.
   std::vector<std::string> Describe(const Dataset& dataset) {
     std::vector<std::string> all;
@@ -206,6 +213,43 @@ TEST_F(WebDatasetTest, OtherMembersArePassedOver) {
   WriteTrain(members);
   EXPECT_EQ(Open()->PassedOver().size(), 101u);
   EXPECT_THAT(Open()->PassedOver().back(), EndsWith("train-0.tar: 103 more members"));
+}
+
+TEST_F(WebDatasetTest, ErrorsTellLabelsFromCutsAndFromWhatCannotBeRead) {
+  WriteTrain({{"a.jpg", "x"},
+              {"a.cls", "10"},
+              {"b.jpg", "x"},
+              {"c.cls", "1"},
+              {"d.jpg", "x"},
+              {"d.cls", "1"},
+              {"e.jpg", Bytes(5)},
+              {"e.cls", "1"}});
+  using enum absl::StatusCode;
+  EXPECT_THAT(Codes(*Open()), ElementsAre(kInvalidArgument, kInvalidArgument, kDataLoss, kOk, kOk));
+  const int64_t size = fs::file_size(Path("train-0.tar"));
+  for (const int64_t cut : {1024 + 512, 1024 + 1024, 1024 + 512 + 1024 + 1}) {  // after, in e.cls; in e.jpg
+    fs::resize_file(Path("train-0.tar"), size - cut);
+    EXPECT_THAT(Codes(*Open()), ElementsAre(kInvalidArgument, kInvalidArgument, kDataLoss, kOk, kOutOfRange)) << cut;
+  }
+}
+
+// Damaged headers may say anything.
+TEST_F(WebDatasetTest, AMemberThatIsTooLarge) {
+  const int64_t size = (int64_t{256} << 20) + 1;
+  WriteTrain({{"a.jpg", ""}, {"a.cls", "1"}, {"b.jpg", "x"}, {"b.cls", "1"}});
+  std::string tar((std::istreambuf_iterator<char>(*std::make_unique<std::ifstream>(Path("train-0.tar")))), {});
+  // The size and the sum of the header's bytes, the sum's own as spaces.
+  tar.replace(124, 11, absl::StrFormat("%011o", size));
+  tar.replace(148, 8, "        ");
+  int sum = 0;
+  for (int i = 0; i < 512; ++i) sum += static_cast<uint8_t>(tar[i]);
+  tar.replace(148, 7, absl::StrFormat("%06o", sum) + '\0');
+  std::ofstream file(Path("train-0.tar"), std::ios::binary);
+  file << tar.substr(0, 512);
+  file.seekp(512 + (size + 511) / 512 * 512);
+  file << tar.substr(512);
+  file.close();
+  EXPECT_THAT(Describe(*Open()), ElementsAre("a: a.jpg has 268435457 bytes; 268435456 are allowed", "b=1"));
 }
 
 // Wherever it is cut: the whole samples before count and are as they were, and what is lost shows.
