@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
-#include <numbers>
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
@@ -79,12 +78,6 @@ const std::map<std::string, Operation, std::less<>>& Operations() {
   return *operations;
 }
 
-// Box and Muller's method.
-double DrawNormal(Draws& draws) {
-  const double radius = std::sqrt(-2 * std::log(1 - draws.Uniform()));
-  return radius * std::cos(2 * std::numbers::pi * draws.Uniform());
-}
-
 }  // namespace
 
 Operation FindOperation(std::string_view name) {
@@ -97,7 +90,7 @@ double DrawLevel(double magnitude, const AugmentationSettings& settings, Draws& 
   if (std::isinf(settings.magnitude_deviation)) {
     magnitude = draws.Uniform(0, magnitude);
   } else if (settings.magnitude_deviation > 0) {
-    magnitude += settings.magnitude_deviation * DrawNormal(draws);
+    magnitude += settings.magnitude_deviation * draws.Normal();
   }
   return std::clamp(magnitude, 0.0, settings.max_magnitude);
 }

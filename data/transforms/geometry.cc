@@ -59,8 +59,8 @@ Image Crop(const Image& image, const Box& box) {
 Image ResizedCrop(const Image& image, const Box& box, Size2d size, Interpolation interpolation, bool antialias) {
   CHECK(box.top >= 0 && box.left >= 0 && box.top + box.size.height <= image.height &&
         box.left + box.size.width <= image.width);
-  TORCH_CHECK(size.area() <= Image::kMaxPixels, "an image of ", image.height, "x", image.width, " pixels would become ",
-              size.height, "x", size.width);
+  TORCH_CHECK(size.area() <= kMaxResultPixels, "an image of ", image.height, "x", image.width, " pixels would become ",
+              size.height, "x", size.width, ", more than ", kMaxResultPixels, " pixels");
   if (size == box.size) return Crop(image, box);
   // Whole rows lie together in memory; else the kernel would make this copy.
   const bool whole_rows = box.left == 0 && box.size.width == image.width;
@@ -108,7 +108,13 @@ Size2d SizeFromField(const google::protobuf::RepeatedField<int32_t>& field, std:
                                   absl::StrJoin(field, ", "), "]"));
     return otherwise;
   }
-  return {field[0], field[field.size() - 1]};
+  const Size2d size{field[0], field[field.size() - 1]};
+  if (size.area() > kMaxResultPixels) {
+    errors.Add(path, absl::StrCat("must be at most ", kMaxResultPixels, " pixels in all, found [",
+                                  absl::StrJoin(field, ", "), "]"));
+    return otherwise;
+  }
+  return size;
 }
 
 }  // namespace graticule

@@ -15,11 +15,14 @@
 
 namespace graticule {
 
+// Of the result of a crop or a resize, lest a thin image that a resize makes to cover a square takes all memory.
+inline constexpr int64_t kMaxResultPixels = int64_t{1} << 26;
+
 // The pixels of `box`, black where it reaches out of the image.
 Image Crop(const Image& image, const Box& box);
 
 // `box` of the image, inside of it, at another size, both positive: LibTorch's resampling of 8-bit pixels, which is
-// torchvision's. Throws c10::Error where the result would pass 2^28 pixels.
+// torchvision's. Throws c10::Error where the result would pass kMaxResultPixels.
 Image ResizedCrop(const Image& image, const Box& box, Size2d size, Interpolation interpolation, bool antialias = true);
 
 // The image becomes its window, resized.
@@ -39,7 +42,7 @@ int64_t RoundHalfToEven(double x);
 Box DrawBox(Size2d image, Size2d size, Draws& draws);
 
 // A height and a width, or one number for a square, from a config's repeated field; `otherwise` where it is empty. Adds
-// to `errors` where the field is neither.
+// to `errors` where the field is neither, or more than kMaxResultPixels.
 Size2d SizeFromField(const google::protobuf::RepeatedField<int32_t>& field, std::string_view path, Size2d otherwise,
                      FieldErrors& errors);
 

@@ -107,6 +107,8 @@ TEST(ResizedCropTest, WorksOnSinglePixelsRowsAndColumns) {
 TEST(ResizedCropTest, RefusesAHugeResult) {
   const Image thin = CoordinateImage(1, 200);
   EXPECT_THROW(ResizedCrop(thin, {0, 0, {1, 200}}, {2000, 400000}, BICUBIC), std::exception);
+  // One column more than 2^26 pixels, by rows and columns that are few.
+  EXPECT_THROW(ResizedCrop(thin, {0, 0, {1, 200}}, {1, (1 << 26) + 1}, BILINEAR), std::exception);
 }
 
 Size2d FromField(std::initializer_list<int32_t> values, FieldErrors& errors) {
@@ -130,6 +132,19 @@ TEST(SizeFromFieldTest, NamesWhatItFound) {
   EXPECT_EQ(errors.errors()[0].path, "size");
   EXPECT_THAT(errors.errors()[0].message, HasSubstr("found [5, 6, 7]"));
   EXPECT_THAT(errors.errors()[2].message, HasSubstr("found [4, -1]"));
+}
+
+TEST(SizeFromFieldTest, RefusesAHugeResult) {
+  FieldErrors errors;
+  EXPECT_EQ(FromField({8192}, errors), (Size2d{8192, 8192}));
+  EXPECT_EQ(FromField({1, 1 << 26}, errors), (Size2d{1, 1 << 26}));
+  EXPECT_TRUE(errors.empty());
+  FromField({8193}, errors);
+  FromField({2147483647}, errors);
+  FromField({2, (1 << 25) + 1}, errors);
+  ASSERT_EQ(errors.errors().size(), 3u);
+  EXPECT_EQ(errors.errors()[1].path, "size");
+  EXPECT_EQ(errors.errors()[1].message, "must be at most 67108864 pixels in all, found [2147483647]");
 }
 
 TEST(CoveringSizeTest, ShorterSideOfASquareTarget) {

@@ -3,26 +3,17 @@
 #include <algorithm>
 #include <cmath>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "plugin/registry.h"
 
 namespace graticule {
 namespace {
 
 constexpr int kTries = 10;
+// Far beyond any use, and near enough that sides stay numbers of pixels.
+constexpr Range kScales{1e-4, 1}, kRatios{1e-3, 1e3};
 
 // At least one pixel: of a very thin image torchvision would ask for none.
 int64_t RoundedSide(double x, int64_t longest) { return std::clamp<int64_t>(RoundHalfToEven(x), 1, longest); }
-
-Range RangeFromField(const google::protobuf::RepeatedField<double>& field, std::string_view path, Range otherwise,
-                     double highest, std::string_view allowed, FieldErrors& errors) {
-  if (field.empty()) return otherwise;
-  if (field.size() == 2 && field[0] > 0 && field[0] <= field[1] && field[1] <= highest) return {field[0], field[1]};
-  errors.Add(path, absl::StrCat("must be two numbers ", std::string(allowed), ", the lower first, found [",
-                                absl::StrJoin(field, ", "), "]"));
-  return otherwise;
-}
 
 }  // namespace
 
@@ -45,8 +36,8 @@ absl::StatusOr<std::unique_ptr<Transform>> RandomResizedCropTransform::Create(co
                                                                               const TransformContext& context) {
   FieldErrors errors;
   const Size2d size = SizeFromField(config.size(), "size", context.image_size, errors);
-  const Range scale = RangeFromField(config.scale(), "scale", {0.08, 1}, 1, "above 0 and at most 1", errors);
-  const Range ratio = RangeFromField(config.ratio(), "ratio", {3.0 / 4, 4.0 / 3}, HUGE_VAL, "above 0", errors);
+  const Range scale = RangeFromField(config.scale(), "scale", {0.08, 1}, kScales, errors);
+  const Range ratio = RangeFromField(config.ratio(), "ratio", {3.0 / 4, 4.0 / 3}, kRatios, errors);
   if (!errors.empty()) return errors.ToStatus();
   const bool antialias = !config.has_antialias() || config.antialias();
   return std::make_unique<RandomResizedCropTransform>(size, scale, ratio, config.interpolation(), antialias);

@@ -126,8 +126,9 @@ TEST(RandomResizedCropTest, RejectsBadConfigs) {
   config.add_ratio(1);
   config.add_size(0);
   EXPECT_THAT(ConfigError(config),
-              HasSubstr("scale: must be two numbers above 0 and at most 1, the lower first, found [0.5]"));
-  EXPECT_THAT(ConfigError(config), HasSubstr("ratio: must be two numbers above 0, the lower first, found [2, 1]"));
+              HasSubstr("scale: must be two numbers in [0.0001, 1], the lower first, found [0.5]"));
+  EXPECT_THAT(ConfigError(config),
+              HasSubstr("ratio: must be two numbers in [0.001, 1000], the lower first, found [2, 1]"));
   EXPECT_THAT(ConfigError(config), HasSubstr("size: "));
   config.add_scale(1.01);
   EXPECT_THAT(ConfigError(config), HasSubstr("found [0.5, 1.01]"));

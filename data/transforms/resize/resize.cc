@@ -7,13 +7,19 @@
 #include "plugin/registry.h"
 
 namespace graticule {
+namespace {
+
+constexpr double kMinCropPct = 0.01;
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Transform>> ResizeTransform::Create(const Resize& config,
                                                                    const TransformContext& context) {
   FieldErrors errors;
-  const double crop_pct = config.has_crop_pct() ? config.crop_pct() : 0.875;
-  if (!(crop_pct > 0 && crop_pct <= 1)) {
-    errors.Add("crop_pct", absl::StrCat("must be above 0 and at most 1, found ", crop_pct));
+  double crop_pct = config.has_crop_pct() ? config.crop_pct() : 0.875;
+  if (!(crop_pct >= kMinCropPct && crop_pct <= 1)) {
+    errors.Add("crop_pct", absl::StrCat("must be in [", kMinCropPct, ", 1], found ", crop_pct));
+    crop_pct = 1;
   }
   if (config.has_crop_pct() && config.size_size() > 0) {
     errors.Add("crop_pct", "has no effect beside size; give one of them");
@@ -24,6 +30,11 @@ absl::StatusOr<std::unique_ptr<Transform>> ResizeTransform::Create(const Resize&
   const auto grown = [crop_pct](int64_t side) { return static_cast<int64_t>(std::floor(side / crop_pct)); };
   const Size2d target =
       SizeFromField(config.size(), "size", {grown(context.image_size.height), grown(context.image_size.width)}, errors);
+  // Not the area, which may be no int64_t.
+  if (target.height > kMaxResultPixels / target.width) {
+    errors.Add("crop_pct", absl::StrCat("asks for ", target.height, "x", target.width, ", more than ", kMaxResultPixels,
+                                        " pixels"));
+  }
   if (!errors.empty()) return errors.ToStatus();
   const double share = config.size_size() > 0
                            ? static_cast<double>(context.image_size.height) / static_cast<double>(target.height)

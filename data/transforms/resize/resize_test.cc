@@ -90,10 +90,22 @@ TEST(ResizeTest, LeavesAnImageOfTheSizeAlone) {
   EXPECT_EQ(Transformed(**MakeTransform(Config(36, BILINEAR)), image), image);
 }
 
+TEST(ResizeTest, RefusesAHugeTarget) {
+  Resize config;
+  config.set_crop_pct(0.01);
+  EXPECT_TRUE(MakeTransform(config, {81, 81}).ok());
+  EXPECT_THAT(std::string(MakeTransform(config, {82, 82}).status().message()),
+              HasSubstr("crop_pct: asks for 8200x8200, more than 67108864 pixels"));
+  const Size2d most{2147483647, 2147483647};
+  EXPECT_THAT(std::string(MakeTransform(config, most).status().message()), HasSubstr("crop_pct: asks for"));
+}
+
 TEST(ResizeTest, RejectsBadConfigs) {
   Resize config;
   config.set_crop_pct(0);
-  EXPECT_THAT(ConfigError(config), HasSubstr("crop_pct: must be above 0 and at most 1, found 0"));
+  EXPECT_THAT(ConfigError(config), HasSubstr("crop_pct: must be in [0.01, 1], found 0"));
+  config.set_crop_pct(1e-300);
+  EXPECT_THAT(ConfigError(config), HasSubstr("crop_pct: must be in [0.01, 1], found 1e-300"));
   config.set_interpolation(RANDOM);
   EXPECT_THAT(ConfigError(config), HasSubstr("interpolation: RANDOM is for RandomResizedCrop"));
   config.set_crop_pct(1.5);
