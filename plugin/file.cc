@@ -33,16 +33,9 @@ class Descriptor {
   int fd_;
 };
 
-}  // namespace
-
-absl::Status ErrnoStatus(std::string_view what, const std::string& path) {
-  return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", std::string(what), " '", path, "'"));
-}
-
-absl::StatusOr<std::string> ReadFile(const std::string& path) {
-  Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+absl::StatusOr<std::string> ReadAll(const Descriptor& file, const std::string& path) {
   struct stat info;
-  if (file.get() < 0 || fstat(file.get(), &info) != 0) return ErrnoStatus("read", path);
+  if (fstat(file.get(), &info) != 0) return ErrnoStatus("read", path);
   std::string bytes(info.st_size, '\0');
   size_t filled = 0;
   while (true) {
@@ -56,6 +49,29 @@ absl::StatusOr<std::string> ReadFile(const std::string& path) {
   }
   bytes.resize(filled);
   return bytes;
+}
+
+}  // namespace
+
+absl::Status ErrnoStatus(std::string_view what, const std::string& path) {
+  return absl::ErrnoToStatus(errno, absl::StrCat("cannot ", std::string(what), " '", path, "'"));
+}
+
+absl::StatusOr<std::string> ReadFile(const std::string& path) {
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (file.get() < 0) return ErrnoStatus("read", path);
+  return ReadAll(file, path);
+}
+
+absl::StatusOr<std::string> ReadRegularFile(const std::string& path) {
+  const Descriptor file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  struct stat info;
+  if (file.get() < 0 || fstat(file.get(), &info) != 0) return ErrnoStatus("read", path);
+  if (!S_ISREG(info.st_mode)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("cannot read '", path, "': not a file but a folder, a pipe or a device"));
+  }
+  return ReadAll(file, path);
 }
 
 absl::Status WriteFile(const std::string& path, std::string_view bytes) {

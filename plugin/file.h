@@ -14,6 +14,9 @@ namespace graticule {
 
 absl::StatusOr<std::string> ReadFile(const std::string& path);
 
+// As ReadFile, but an error for all but a file on disk: a pipe would wait for its other end, a device need not end.
+absl::StatusOr<std::string> ReadRegularFile(const std::string& path);
+
 // Creates or overwrites `path`, and fsyncs it. An error may leave a part of it.
 absl::Status WriteFile(const std::string& path, std::string_view bytes);
 

@@ -35,6 +35,20 @@ TEST(FileTest, ErrorsNameThePathAndTheReason) {
   EXPECT_THAT(std::string(WriteFile("/dev/full", "x").message()), HasSubstr("No space left on device"));
 }
 
+TEST(FileTest, RegularFilesAloneMayBeAskedFor) {
+  const std::string folder = testing::TempDir() + "/regular";
+  std::filesystem::remove_all(folder);
+  ASSERT_EQ(mkdir(folder.c_str(), 0700), 0);
+  ASSERT_EQ(mkfifo((folder + "/pipe").c_str(), 0600), 0);
+  for (const std::string& path : {folder, folder + "/pipe", std::string("/dev/zero")}) {
+    EXPECT_EQ(std::string(ReadRegularFile(path).status().message()),
+              "cannot read '" + path + "': not a file but a folder, a pipe or a device");
+  }
+  ASSERT_TRUE(WriteFile(folder + "/file", "text").ok());
+  EXPECT_EQ(*ReadRegularFile(folder + "/file"), "text");
+  EXPECT_TRUE(absl::IsNotFound(ReadRegularFile(folder + "/none").status()));
+}
+
 TEST(FileTest, FailedReplacementKeepsTheOldFile) {
   const std::string path = testing::TempDir() + "/file_test_kept";
   ASSERT_TRUE(WriteFile(path, "old").ok());

@@ -104,7 +104,7 @@ absl::Status ReadError(int error) {
   return absl::ErrnoToStatus(error, absl::StrCat("cannot read the file", hint));
 }
 
-absl::StatusOr<EncodedImage> ReadRegularFile(int file) {
+absl::StatusOr<EncodedImage> ReadImage(int file) {
   struct stat info;
   if (fstat(file, &info) != 0) return ReadError(errno);
   if (!S_ISREG(info.st_mode)) return absl::FailedPreconditionError("not a file but a folder, a pipe or a device");
@@ -129,7 +129,7 @@ absl::StatusOr<EncodedImage> ReadImageFile(const std::string& path) {
   // O_NONBLOCK: to open a pipe would wait for its writer.
   const int file = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (file < 0) return ReadError(errno);
-  absl::StatusOr<EncodedImage> image = ReadRegularFile(file);
+  absl::StatusOr<EncodedImage> image = ReadImage(file);
   close(file);
   return image;
 }
@@ -178,7 +178,7 @@ bool IsFolder(const std::string& path) {
 }
 
 absl::StatusOr<std::vector<Line>> ReadLines(const std::string& path) {
-  ASSIGN_OR_RETURN(std::string text, ReadFile(path));
+  ASSIGN_OR_RETURN(std::string text, ReadRegularFile(path));
   constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   if (text.starts_with(kByteOrderMark)) text.erase(0, kByteOrderMark.size());
   std::vector<Line> lines;

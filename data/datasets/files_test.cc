@@ -83,6 +83,13 @@ TEST(FilesTest, LinesWithoutWhiteSpace) {
   EXPECT_EQ((*lines)[1].where, folder.path("list") + ":4");
 }
 
+TEST(FilesTest, ListsThatArePipesDoNotWait) {
+  const TestFolder folder;
+  folder.Pipe("list");
+  EXPECT_THAT(std::string(ReadLines(folder.path("list")).status().message()),
+              EndsWith("list': not a file but a folder, a pipe or a device"));
+}
+
 TEST(FilesTest, DrawsAreOfSeedAndLabel) {
   const std::vector<bool> drawn = DrawFiles(600, 100, 0, 7);
   EXPECT_EQ(std::count(drawn.begin(), drawn.end(), true), 100);

@@ -44,7 +44,7 @@ absl::StatusOr<int64_t> ParseLabel(const std::string& text, const Classes& class
 // `data` is the folder in the development kit that holds the ground truth.
 absl::StatusOr<Labels> ReadDevelopmentKit(const std::string& data, const Classes& classes) {
   const std::string meta = JoinPaths(data, "meta.mat");
-  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(meta));
+  ASSIGN_OR_RETURN(const std::string bytes, ReadRegularFile(meta));
   ASSIGN_OR_RETURN(const WnidsById wnids, ParseMetaMat(bytes), meta);
   ASSIGN_OR_RETURN(const std::vector<Line> lines, ReadLines(JoinPaths(data, kGroundTruth)));
   Labels labels;
