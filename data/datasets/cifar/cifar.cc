@@ -36,6 +36,10 @@ namespace {
 constexpr int64_t kSide = 32;
 constexpr int64_t kPlane = kSide * kSide;
 constexpr int64_t kImageBytes = Image::kChannels * kPlane;
+constexpr int64_t kTrainImages = 50'000;
+constexpr int64_t kValImages = 10'000;
+// Ten times CIFAR's: what is larger would take all memory before a label shows that it is none of its files.
+constexpr int64_t kMaxImages = 10 * kTrainImages;
 // Records that are read at a time.
 constexpr int64_t kChunk = 1000;
 
@@ -161,9 +165,18 @@ absl::StatusOr<std::unique_ptr<Dataset>> CifarDataset::Open(const fs::path& fold
   const std::vector<const char*> files = split == Split::kTrain ? format.train : std::vector{format.val};
   int64_t images = 0;
   for (const char* file : files) {
+    const fs::path path = folder / file;
     std::error_code error;
-    const auto bytes = static_cast<int64_t>(fs::file_size(folder / file, error));
-    if (!error) images += bytes / (format.label_bytes + kImageBytes);
+    const auto bytes = static_cast<int64_t>(fs::file_size(path, error));  // an error for all but files
+    if (error) {
+      return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot read '", path.string(), "'"));
+    }
+    const int64_t max_bytes = kMaxImages * (format.label_bytes + kImageBytes);
+    if (bytes > max_bytes) {
+      return absl::ResourceExhaustedError(
+          absl::StrCat(path.string(), ": has ", bytes, " bytes; ", max_bytes, " are allowed"));
+    }
+    images += bytes / (format.label_bytes + kImageBytes);
   }
   // Growing would need the memory twice.
   dataset->pixels_.reserve(images * kImageBytes);
@@ -173,6 +186,13 @@ absl::StatusOr<std::unique_ptr<Dataset>> CifarDataset::Open(const fs::path& fold
     if (file.size == dataset->files_[0].size) continue;
     return absl::DataLossError(absl::StrCat(file.path, ": ", file.size, " images, but ", dataset->files_[0].path,
                                             " has ", dataset->files_[0].size));
+  }
+  // People cut out parts, so a file that all others are like is no error.
+  const int64_t expected = (split == Split::kTrain ? kTrainImages : kValImages) / static_cast<int64_t>(files.size());
+  for (const File& file : dataset->files_) {
+    if (file.size == expected) continue;
+    dataset->passed_over_.push_back(
+        absl::StrCat(file.path, ": has ", file.size, " images, in ", format.name, " it has ", expected));
   }
   return dataset;
 }

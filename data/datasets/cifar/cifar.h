@@ -27,6 +27,8 @@ class CifarDataset : public Dataset {
   // "…/data_batch_2.bin[9999]": the record of a file, from 0.
   std::string SampleName(int64_t index) const override;
   const std::vector<std::string>& class_names() const override { return class_names_; }
+  // Files that have not as many images as CIFAR's.
+  std::vector<std::string> PassedOver() const override { return passed_over_; }
 
  private:
   struct Format;
@@ -47,6 +49,7 @@ class CifarDataset : public Dataset {
   void Append(const char* planes);
 
   std::vector<std::string> class_names_;
+  std::vector<std::string> passed_over_;
   std::vector<File> files_;
   Pixels pixels_;  // [N,32,32,3]
   std::vector<uint8_t> labels_;

@@ -1,5 +1,7 @@
 #include "data/datasets/cifar/cifar.h"
 
+#include <sys/stat.h>
+
 #include <filesystem>
 #include <fstream>
 #include <string>
@@ -15,6 +17,7 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
 
 class CifarTest : public ::testing::Test {
  protected:
@@ -209,6 +212,36 @@ TEST_F(CifarTest, ALabelOutOfRange) {
   Write("cifar-100-binary/train.bin", Record("\xff\x01", 0));
   config_.set_num_classes(20);
   EXPECT_THAT(ErrorOf(Split::kTrain), HasSubstr("train.bin[0]: has label 255; CIFAR-100 has labels 0 to 19"));
+}
+
+TEST_F(CifarTest, PartsOfTheDataSetAreNamed) {
+  WriteCifar100("");
+  EXPECT_THAT(Open(Split::kTrain)->PassedOver(),
+              ElementsAre((root_ / "train.bin: has 2 images, in CIFAR-100 it has 50000").string()));
+  std::string images;
+  const std::string record = Record("\x02\x05", 2);
+  for (int i = 0; i < 10'000; ++i) images += record;
+  Write("test.bin", images);
+  EXPECT_THAT(Open(Split::kVal)->PassedOver(), IsEmpty());
+  Write("test.bin", images + record);
+  EXPECT_THAT(Open(Split::kVal)->PassedOver(),
+              ElementsAre((root_ / "test.bin: has 10001 images, in CIFAR-100 it has 10000").string()));
+}
+
+TEST_F(CifarTest, EachBatchOfCifar10HasTenThousandImages) {
+  WriteCifar10("");
+  const auto passed_over = Open(Split::kTrain)->PassedOver();
+  ASSERT_EQ(passed_over.size(), 5u);
+  EXPECT_EQ(passed_over[4], (root_ / "data_batch_5.bin: has 2 images, in CIFAR-10 it has 10000").string());
+}
+
+TEST_F(CifarTest, WhatIsNoFileOrTooLarge) {
+  WriteCifar10("");
+  fs::resize_file(root_ / "data_batch_2.bin", int64_t{4} << 40);
+  EXPECT_THAT(ErrorOf(Split::kTrain), HasSubstr("data_batch_2.bin: has 4398046511104 bytes; 1536500000 are allowed"));
+  fs::remove(root_ / "data_batch_2.bin");
+  ASSERT_EQ(mkfifo((root_ / "data_batch_2.bin").c_str(), 0600), 0);
+  EXPECT_THAT(ErrorOf(Split::kTrain), HasSubstr("data_batch_2.bin'"));
 }
 
 TEST_F(CifarTest, CutFiles) {
