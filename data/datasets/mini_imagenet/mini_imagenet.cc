@@ -33,8 +33,17 @@ struct Columns {
   size_t count = 0, filename = 0, label = 0;
 };
 
+// The fields of a line of a CSV file, without the quotes that may stand around one.
+std::vector<std::string> Fields(const Line& line) {
+  std::vector<std::string> fields = absl::StrSplit(line.text, ',');
+  for (std::string& field : fields) {
+    if (field.size() >= 2 && field.front() == '"' && field.back() == '"') field = field.substr(1, field.size() - 2);
+  }
+  return fields;
+}
+
 absl::StatusOr<Columns> ReadHeader(const Line& line) {
-  const std::vector<std::string> names = absl::StrSplit(line.text, ',');
+  const std::vector<std::string> names = Fields(line);
   const auto place = [&](const char* name) -> size_t {
     return std::find(names.begin(), names.end(), name) - names.begin();
   };
@@ -53,7 +62,7 @@ absl::StatusOr<Parts> ReadCsvFiles(const std::string& path, std::vector<std::str
     ASSIGN_OR_RETURN(const std::vector<Line> lines, ReadLines(CsvPath(path, kParts[part])));
     ASSIGN_OR_RETURN(const Columns columns, ReadHeader(lines[0]));
     for (size_t i = 1; i < lines.size(); ++i) {
-      const std::vector<std::string> fields = absl::StrSplit(lines[i].text, ',');
+      const std::vector<std::string> fields = Fields(lines[i]);
       if (fields.size() != columns.count || fields[columns.filename].empty() || fields[columns.label].empty()) {
         return ErrorAt(lines[i].where, absl::StrCat("must be ", lines[0].text, ", found '", lines[i].text, "'"));
       }

@@ -184,6 +184,15 @@ TEST_F(MiniImagenetTest, ColumnsAreFoundByName) {
   EXPECT_EQ(Files(Split::kVal), val);
 }
 
+TEST_F(MiniImagenetTest, FieldsMayStandInQuotes) {
+  WriteCsvLayout();
+  const std::vector<std::string> val = Files(Split::kVal);
+  std::string csv = "\"\",\"filename\",\"label\"\r\n";
+  for (int i = 0; i < 6; ++i) csv += "\"0\",\"" + FileName("n02981792", i) + "\",\"n02981792\"\r\n";
+  folder_.Write("val.csv", csv);
+  EXPECT_EQ(Files(Split::kVal), val);
+}
+
 TEST_F(MiniImagenetTest, WhatNoListNamesIsPassedOver) {
   WriteCsvLayout();
   folder_.Write("images/extra.jpg");
