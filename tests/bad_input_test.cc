@@ -142,9 +142,9 @@ TEST_F(BadInputTest, BrokenValidationImagesDoNotCostTheEpoch) {
     for (int i = 0; i < 16; ++i) fs::copy_file(digit, class_folder + "/" + std::to_string(i) + ".png");
   }
   for (int i = 4; i < 8; ++i) WriteText(folder_ + "/images/val/a/" + std::to_string(i) + ".png", "");
-  const ProgramResult result = Train(
-      TinySpec(),
-      {"--set", "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }"});
+  const ProgramResult result =
+      Train(TinySpec(),
+            {"--set", "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }"});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.LastError(), AllOf(HasSubstr("validation"), HasSubstr("max_broken")));
   EXPECT_TRUE(fs::exists(run_ + "/checkpoints/last/model.safetensors")) << result.err;
