@@ -11,7 +11,9 @@
 #include "absl/strings/str_join.h"
 #include "data/datasets/files.h"
 #include "data/datasets/web_dataset/shard_paths.h"
+#include "google/protobuf/repeated_field.h"
 #include "plugin/registry.h"
+#include "plugin/status.h"
 
 namespace graticule {
 namespace {
@@ -63,6 +65,14 @@ std::vector<std::string> FindClassNames(const WebDataset& config, FieldErrors& e
   return names;
 }
 
+absl::StatusOr<Shard> IndexShard(const std::string& path, int64_t num_classes) {
+  try {
+    return Shard::Index(path, num_classes);
+  } catch (...) {
+    return CurrentExceptionToStatus(path);
+  }
+}
+
 // On several threads: it is the disk that takes its time.
 absl::StatusOr<std::vector<Shard>> IndexShards(const std::vector<std::string>& paths, int64_t num_classes) {
   std::vector<std::optional<absl::StatusOr<Shard>>> indexed(paths.size());
@@ -70,7 +80,7 @@ absl::StatusOr<std::vector<Shard>> IndexShards(const std::vector<std::string>& p
   std::vector<std::thread> threads(std::min(kMaxThreads, paths.size()));
   for (std::thread& thread : threads) {
     thread = std::thread([&] {
-      for (size_t i; (i = next++) < paths.size();) indexed[i] = Shard::Index(paths[i], num_classes);
+      for (size_t i; (i = next++) < paths.size();) indexed[i] = IndexShard(paths[i], num_classes);
     });
   }
   for (std::thread& thread : threads) thread.join();
@@ -135,22 +145,28 @@ absl::StatusOr<Sample> TarShardsDataset::Read(int64_t index) const {
 }
 
 absl::StatusOr<std::shared_ptr<const ShardFile>> TarShardsDataset::File(size_t shard) const {
-  {
-    const std::lock_guard lock(mutex_);
-    for (OpenFile& open : open_) {
-      if (open.shard != shard) continue;
-      open.last_used = ++uses_;
-      return open.file;
-    }
-  }
-  ASSIGN_OR_RETURN(std::shared_ptr<const ShardFile> file, ShardFile::Open(shards_[shard].path()));
-  const std::lock_guard lock(mutex_);
+  std::unique_lock lock(mutex_);
+  if (std::shared_ptr<const ShardFile> file = FindOpen(shard)) return file;
+  lock.unlock();  // a slow disk must not keep readers of other shards waiting
+  ASSIGN_OR_RETURN(std::shared_ptr<const ShardFile> opened, ShardFile::Open(shards_[shard].path()));
+  lock.lock();
+  // Another thread may have been faster.
+  if (std::shared_ptr<const ShardFile> file = FindOpen(shard)) return file;
   if (open_.size() >= kMaxOpenFiles) {
     open_.erase(std::min_element(open_.begin(), open_.end(),
                                  [](const OpenFile& a, const OpenFile& b) { return a.last_used < b.last_used; }));
   }
-  open_.push_back({shard, ++uses_, file});
-  return file;
+  open_.push_back({shard, ++uses_, opened});
+  return opened;
+}
+
+std::shared_ptr<const ShardFile> TarShardsDataset::FindOpen(size_t shard) const {
+  for (OpenFile& open : open_) {
+    if (open.shard != shard) continue;
+    open.last_used = ++uses_;
+    return open.file;
+  }
+  return nullptr;
 }
 
 std::string TarShardsDataset::SampleName(int64_t index) const {

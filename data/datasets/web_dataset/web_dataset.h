@@ -43,6 +43,8 @@ class TarShardsDataset : public Dataset {
   // The shard of a sample, and the sample's place in it.
   std::pair<size_t, int64_t> Locate(int64_t index) const;
   absl::StatusOr<std::shared_ptr<const ShardFile>> File(size_t shard) const;
+  // Null if it is not open; needs the lock.
+  std::shared_ptr<const ShardFile> FindOpen(size_t shard) const;
 
   const std::vector<Shard> shards_;
   std::vector<int64_t> first_;  // index of each shard's first sample, and the size

@@ -424,6 +424,24 @@ TEST_F(WebDatasetTest, MoreShardsThanStayOpenAndManyThreads) {
   EXPECT_THAT(good, ElementsAre(1000, 1000, 1000, 1000));
 }
 
+TEST_F(WebDatasetTest, ThreadsThatMeetOpenAShardOnce) {
+  for (int shard = 0; shard < 50; ++shard) WriteTar(Path(absl::StrFormat("train-%02d.tar", shard)), Samples(1));
+  const auto dataset = Open();
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 8; ++t) {
+    threads.emplace_back([&] {
+      for (int64_t i = 0; i < 50; ++i) EXPECT_TRUE(dataset->Read(i).ok());
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  int open = 0;
+  for (const fs::directory_entry& descriptor : fs::directory_iterator("/proc/self/fd")) {
+    std::error_code error;
+    open += fs::read_symlink(descriptor, error).string().ends_with(".tar");
+  }
+  EXPECT_EQ(open, 50);
+}
+
 TEST_F(WebDatasetTest, ClassNames) {
   WriteTrain(Samples(2));
   std::ofstream(Path("names.txt")) << "cat\ncrane\ncrane\n";
