@@ -3,8 +3,10 @@
 #include <sys/stat.h>
 
 #include <fstream>
+#include <memory>
 #include <variant>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
 #include "gtest/gtest.h"
@@ -58,12 +60,6 @@ std::vector<std::string> TestFolder::PassedOver(const Dataset& dataset) const {
   std::vector<std::string> passed_over = dataset.PassedOver();
   for (std::string& text : passed_over) absl::StrReplaceAll({{root_.string() + "/", ""}}, &text);
   return passed_over;
-}
-
-std::unique_ptr<Dataset> OpenDataset(const google::protobuf::Message& config, Split split) {
-  absl::StatusOr<std::unique_ptr<Dataset>> dataset = Registry<Dataset>::Create(config, {.split = split});
-  EXPECT_TRUE(dataset.ok()) << dataset.status();
-  return dataset.ok() ? *std::move(dataset) : nullptr;
 }
 
 std::string OpeningError(const google::protobuf::Message& config, Split split) {

@@ -3,11 +3,9 @@
 #define GRATICULE_DATA_DATASETS_TEST_FOLDER_H_
 
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <vector>
 
-#include "absl/status/statusor.h"
 #include "data/datasets/dataset.h"
 #include "google/protobuf/message.h"
 
@@ -36,8 +34,6 @@ class TestFolder {
   std::filesystem::path root_;
 };
 
-// The data set of a config that has no mistakes; null, after failing the test, for another.
-std::unique_ptr<Dataset> OpenDataset(const google::protobuf::Message& config, Split split);
 // "FIELD: MESSAGE" of a config's only mistake.
 std::string OpeningError(const google::protobuf::Message& config, Split split);
 

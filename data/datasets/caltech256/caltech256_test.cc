@@ -9,6 +9,7 @@
 #include "data/datasets/test_folder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -38,7 +39,9 @@ class Caltech256Test : public ::testing::Test {
       folder_.Write("256_ObjectCategories/" + folder + "/" + folder.substr(0, 3) + "_0" + number + ".jpg");
     }
   }
-  std::vector<std::string> Samples(Split split) { return folder_.Samples(*OpenDataset(config_, split)); }
+  std::vector<std::string> Samples(Split split) {
+    return folder_.Samples(*BuildPlugin<Dataset>(config_, {.split = split}));
+  }
 
   TestFolder folder_;
   Caltech256 config_;
@@ -52,7 +55,7 @@ std::vector<int64_t> CountByClass(const std::vector<std::string>& samples) {
 
 TEST_F(Caltech256Test, CutsEachClass) {
   const std::vector<std::string> train = Samples(Split::kTrain), val = Samples(Split::kVal);
-  EXPECT_THAT(OpenDataset(config_, Split::kVal)->class_names(), ElementsAre("dog", "spider"));
+  EXPECT_THAT(BuildPlugin<Dataset>(config_, {.split = Split::kVal})->class_names(), ElementsAre("dog", "spider"));
   EXPECT_THAT(CountByClass(train), ElementsAre(3, 3, 0));
   EXPECT_THAT(CountByClass(val), ElementsAre(7, 2, 0));
   std::vector<std::string> all, both = train;
@@ -99,7 +102,8 @@ TEST_F(Caltech256Test, SixtyByDefault) {
 TEST_F(Caltech256Test, ClutterIsAClassIfWanted) {
   const std::vector<std::string> without = Samples(Split::kVal);
   config_.set_clutter(true);
-  EXPECT_THAT(OpenDataset(config_, Split::kTrain)->class_names(), ElementsAre("dog", "spider", "clutter"));
+  EXPECT_THAT(BuildPlugin<Dataset>(config_, {.split = Split::kTrain})->class_names(),
+              ElementsAre("dog", "spider", "clutter"));
   std::vector<std::string> with = Samples(Split::kVal);
   EXPECT_THAT(CountByClass(with), ElementsAre(7, 2, 1));
   with.pop_back();
@@ -109,7 +113,7 @@ TEST_F(Caltech256Test, ClutterIsAClassIfWanted) {
 TEST_F(Caltech256Test, StrayFilesAreNamed) {
   folder_.Write("256_ObjectCategories/notes/1.jpg");
   folder_.Write("256_ObjectCategories/list.txt");
-  EXPECT_THAT(folder_.PassedOver(*OpenDataset(config_, Split::kTrain)),
+  EXPECT_THAT(folder_.PassedOver(*BuildPlugin<Dataset>(config_, {.split = Split::kTrain})),
               ElementsAre("256_ObjectCategories/list.txt: not in a class folder",
                           "256_ObjectCategories/056.dog/greg: a folder within a class",
                           "256_ObjectCategories/198.spider/RENAME2: not called an image",

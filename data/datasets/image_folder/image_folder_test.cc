@@ -10,6 +10,7 @@
 #include "data/datasets/test_folder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -27,7 +28,7 @@ class ImageFolderTest : public ::testing::Test {
  protected:
   ImageFolderTest() { config_.set_path(folder_.path()); }
 
-  std::unique_ptr<Dataset> Open(Split split) { return OpenDataset(config_, split); }
+  std::unique_ptr<Dataset> Open(Split split) { return BuildPlugin<Dataset>(config_, {.split = split}); }
   std::string ErrorOf(Split split) { return OpeningError(config_, split); }
 
   TestFolder folder_;

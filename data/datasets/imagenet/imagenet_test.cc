@@ -9,6 +9,7 @@
 #include "data/datasets/test_folder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -37,7 +38,7 @@ class ImagenetTest : public ::testing::Test {
   std::string LabelsOf(const std::string& list, const std::string& text) {
     folder_.Write(list, text);
     config_.set_val_labels(list);
-    const std::unique_ptr<Dataset> val = OpenDataset(config_, Split::kVal);
+    const std::unique_ptr<Dataset> val = BuildPlugin<Dataset>(config_, {.split = Split::kVal});
     std::string labels;
     for (int64_t i = 0; val != nullptr && i < val->size(); ++i) labels += std::to_string(val->Read(i)->label);
     return labels;
@@ -64,7 +65,7 @@ class ImagenetTest : public ::testing::Test {
 TEST_F(ImagenetTest, ClassesAreTheSortedWnidsOfTraining) {
   folder_.Write("train/lost+found/1.JPEG");
   folder_.Write("train/n02100735.tar");
-  const std::unique_ptr<Dataset> train = OpenDataset(config_, Split::kTrain);
+  const std::unique_ptr<Dataset> train = BuildPlugin<Dataset>(config_, {.split = Split::kTrain});
   EXPECT_THAT(train->class_names(), ElementsAre("n01440764", "n02100735", "n02119789"));
   EXPECT_THAT(folder_.Samples(*train),
               ElementsAre("0:train/n01440764/n01440764_10.JPEG", "1:train/n02100735/n02100735_10.JPEG",
@@ -87,7 +88,7 @@ TEST_F(ImagenetTest, AListOfFilesAndNumbersOrWnids) {
       "unlisted file.JPEG 0\n"
       "ILSVRC2012_val_00000003.JPEG\t2\n";
   EXPECT_EQ(LabelsOf("labels.txt", list), "1202");
-  const std::unique_ptr<Dataset> val = OpenDataset(config_, Split::kVal);
+  const std::unique_ptr<Dataset> val = BuildPlugin<Dataset>(config_, {.split = Split::kVal});
   EXPECT_THAT(folder_.Samples(*val),
               ElementsAre("1:val/ILSVRC2012_val_00000004.JPEG", "2:val/ILSVRC2012_val_00000001.JPEG",
                           "0:val/unlisted file.JPEG", "2:val/ILSVRC2012_val_00000003.JPEG"));
@@ -107,7 +108,7 @@ TEST_F(ImagenetTest, TheDevelopmentKitsNumbersAreNoPlaces) {
   for (const char* labels :
        {"", "ILSVRC2012_devkit_t12", "ILSVRC2012_devkit_t12/data/ILSVRC2012_validation_ground_truth.txt"}) {
     config_.set_val_labels(labels);
-    const std::unique_ptr<Dataset> val = OpenDataset(config_, Split::kVal);
+    const std::unique_ptr<Dataset> val = BuildPlugin<Dataset>(config_, {.split = Split::kVal});
     ASSERT_NE(val, nullptr);
     EXPECT_THAT(folder_.Samples(*val),
                 ElementsAre("2:val/ILSVRC2012_val_00000001.JPEG", "0:val/ILSVRC2012_val_00000002.JPEG",
@@ -133,7 +134,7 @@ TEST_F(ImagenetTest, UsualNamesOfListsAreFound) {
                                                         HasSubstr("val.txt, LOC_val_solution.csv")));
   folder_.Write("LOC_val_solution.csv", "nonsense");
   folder_.Write("imagenet_2012_validation_synset_labels.txt", "n02119789\nn01440764\nn02119789\nn02100735\n");
-  EXPECT_THAT(folder_.Samples(*OpenDataset(config_, Split::kVal)),
+  EXPECT_THAT(folder_.Samples(*BuildPlugin<Dataset>(config_, {.split = Split::kVal})),
               ElementsAre("2:val/ILSVRC2012_val_00000001.JPEG", "0:val/ILSVRC2012_val_00000002.JPEG",
                           "2:val/ILSVRC2012_val_00000003.JPEG", "1:val/ILSVRC2012_val_00000004.JPEG"));
 }
@@ -142,7 +143,7 @@ TEST_F(ImagenetTest, ValidationInFoldersNeedsNoList) {
   std::filesystem::remove_all(folder_.path("val"));
   folder_.Write("val/n02100735/a.JPEG");
   folder_.Write("val/ground_truth.txt");
-  const std::unique_ptr<Dataset> val = OpenDataset(config_, Split::kVal);
+  const std::unique_ptr<Dataset> val = BuildPlugin<Dataset>(config_, {.split = Split::kVal});
   EXPECT_THAT(folder_.Samples(*val), ElementsAre("1:val/n02100735/a.JPEG"));
   EXPECT_EQ(val->class_names().size(), 3);
   folder_.Write("val/n09999999/a.JPEG");

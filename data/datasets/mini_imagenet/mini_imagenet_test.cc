@@ -11,6 +11,7 @@
 #include "data/datasets/test_folder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -59,7 +60,7 @@ class MiniImagenetTest : public ::testing::Test {
   // "LABEL:FILE" of each sample, wherever the file lies.
   std::vector<std::string> Files(Split split) {
     std::vector<std::string> files;
-    const std::unique_ptr<Dataset> dataset = OpenDataset(config_, split);
+    const std::unique_ptr<Dataset> dataset = BuildPlugin<Dataset>(config_, {.split = split});
     for (const std::string& sample : folder_.Samples(*dataset)) {
       files.push_back(sample.substr(0, 2) + sample.substr(sample.rfind('/') + 1));
     }
@@ -75,7 +76,7 @@ TEST_F(MiniImagenetTest, AllClassesAreCutOnce) {
   const std::vector<std::string> train = Files(Split::kTrain), val = Files(Split::kVal);
   EXPECT_EQ(train.size(), 16);
   EXPECT_EQ(val.size(), 8);
-  EXPECT_THAT(OpenDataset(config_, Split::kVal)->class_names(),
+  EXPECT_THAT(BuildPlugin<Dataset>(config_, {.split = Split::kVal})->class_names(),
               ElementsAre("n01532829", "n01930112", "n02981792", "n03400231"));
   std::vector<std::string> all;
   int label = 0;
@@ -117,8 +118,8 @@ TEST_F(MiniImagenetTest, TheCutIsTheSameHoweverTheFilesLie) {
 TEST_F(MiniImagenetTest, AHundredAreHeldOutByDefault) {
   config_.clear_val_per_class();
   for (int i = 0; i < 103; ++i) folder_.Write("n01532829/" + std::to_string(i) + ".jpg");
-  EXPECT_EQ(OpenDataset(config_, Split::kTrain)->size(), 3);
-  EXPECT_EQ(OpenDataset(config_, Split::kVal)->size(), 100);
+  EXPECT_EQ(BuildPlugin<Dataset>(config_, {.split = Split::kTrain})->size(), 3);
+  EXPECT_EQ(BuildPlugin<Dataset>(config_, {.split = Split::kVal})->size(), 100);
 }
 
 TEST_F(MiniImagenetTest, FewShotSplitsKeepTheLabelsOfAllClasses) {
@@ -135,7 +136,7 @@ TEST_F(MiniImagenetTest, FewShotSplitsKeepTheLabelsOfAllClasses) {
   EXPECT_EQ(Files(Split::kVal).size(), 6);
   config_.set_split(MiniImagenet::FEW_SHOT_TEST);
   EXPECT_THAT(labels_of(Split::kVal), ElementsAre("1:n01930112"));
-  EXPECT_EQ(OpenDataset(config_, Split::kVal)->class_names().size(), 4);
+  EXPECT_EQ(BuildPlugin<Dataset>(config_, {.split = Split::kVal})->class_names().size(), 4);
 }
 
 TEST_F(MiniImagenetTest, PartsMayBeFoldersToo) {
@@ -196,7 +197,7 @@ TEST_F(MiniImagenetTest, FieldsMayStandInQuotes) {
 TEST_F(MiniImagenetTest, WhatNoListNamesIsPassedOver) {
   WriteCsvLayout();
   folder_.Write("images/extra.jpg");
-  EXPECT_THAT(folder_.PassedOver(*OpenDataset(config_, Split::kVal)),
+  EXPECT_THAT(folder_.PassedOver(*BuildPlugin<Dataset>(config_, {.split = Split::kVal})),
               ElementsAre("images/extra.jpg: in no list of labels"));
 }
 

@@ -7,6 +7,7 @@
 #include "data/datasets/test_folder.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "plugin/testing.h"
 
 namespace graticule {
 namespace {
@@ -42,7 +43,8 @@ class TinyImagenetTest : public ::testing::Test {
 
 TEST_F(TinyImagenetTest, ReadsItsOwnLayout) {
   folder_.Write("train/n01443537/images/list.txt");
-  const auto train = OpenDataset(config_, Split::kTrain), val = OpenDataset(config_, Split::kVal);
+  const auto train = BuildPlugin<Dataset>(config_, {.split = Split::kTrain}),
+             val = BuildPlugin<Dataset>(config_, {.split = Split::kVal});
   EXPECT_THAT(train->class_names(), ElementsAre("n01443537", "n02124075"));
   EXPECT_EQ(val->class_names(), train->class_names());
   EXPECT_THAT(folder_.Samples(*train),
@@ -67,7 +69,7 @@ TEST_F(TinyImagenetTest, MistakesInTheAnnotations) {
 
 TEST_F(TinyImagenetTest, ImagesWithoutAnAnnotationArePassedOver) {
   Annotate("val_1.JPEG\tn01443537\t52\t55\t57\t59\n");
-  const auto val = OpenDataset(config_, Split::kVal);
+  const auto val = BuildPlugin<Dataset>(config_, {.split = Split::kVal});
   EXPECT_THAT(folder_.Samples(*val), ElementsAre("0:val/images/val_1.JPEG"));
   EXPECT_THAT(folder_.PassedOver(*val), ElementsAre("val/images/val_0.JPEG: in no list of labels"));
 }
