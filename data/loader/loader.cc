@@ -41,6 +41,7 @@ struct BrokenSample {
   int64_t place;  // in the epoch's order
   int64_t index;  // in the dataset
   absl::Status reason;
+  bool wrong_size;  // after the transforms, which is no fault of the sample
 };
 
 // A batch while it is filled. A chunk is written by one thread, without the lock; so is all of it, by the thread that
@@ -190,7 +191,7 @@ class Loader::Impl {
         End(absl::DataLossError(absl::StrCat("a truncated file ends the run: ", sample.reason.message())));
         return;
       }
-      if (absl::IsFailedPrecondition(sample.reason)) {
+      if (sample.wrong_size) {
         End(sample.reason);
         return;
       }
@@ -314,7 +315,7 @@ class Loader::Impl {
   }
 
   // The sample of the row's position, or in its place, in training, the next good one of the order. False where the
-  // epoch ends for it: so many were broken, or it is no fault of the sample.
+  // epoch ends for it: so many were broken, or the image has the wrong size.
   bool FillRow(const Epoch& epoch, Slot& slot, int64_t row, std::vector<BrokenSample>& broken,
                Stopwatch& stopwatch) const {
     const int64_t position = slot.first_position + row;
@@ -327,32 +328,34 @@ class Loader::Impl {
       Draws draws({options_.seed, static_cast<uint64_t>(epoch.number), static_cast<uint64_t>(index),
                    static_cast<uint64_t>(position % options_.repeats), kSampleSalt + static_cast<uint64_t>(i)});
       const int64_t image_bytes = Image::kChannels * options_.image_size.area();
+      bool wrong_size = false;
       const absl::StatusOr<int64_t> label =
-          Load(index, draws, slot.batch.images.data_ptr<uint8_t>() + row * image_bytes, stopwatch);
+          Load(index, draws, slot.batch.images.data_ptr<uint8_t>() + row * image_bytes, wrong_size, stopwatch);
       if (label.ok()) {
         slot.batch.labels.data_ptr<int64_t>()[row] = *label;
         slot.batch.indices[row] = index;
         return true;
       }
-      broken.push_back({place, index, label.status()});
-      if (absl::IsFailedPrecondition(label.status())) return false;
+      broken.push_back({place, index, label.status(), wrong_size});
+      if (wrong_size) return false;
     }
     return !options_.drop_last;
   }
 
   // Writes the transformed image to `pixels` and returns the label; an error names the sample. What a dataset or a
   // transform throws is an error too: an exception would end the program.
-  absl::StatusOr<int64_t> Load(int64_t index, Draws& draws, uint8_t* pixels, Stopwatch& stopwatch) const {
+  absl::StatusOr<int64_t> Load(int64_t index, Draws& draws, uint8_t* pixels, bool& wrong_size,
+                               Stopwatch& stopwatch) const {
     try {
       ASSIGN_OR_RETURN(Sample sample, dataset_->Read(index), dataset_->SampleName(index));
       stopwatch.Lap(&LoaderTimes::read);
-      return Transformed(std::move(sample), index, draws, pixels, stopwatch);
+      return Transformed(std::move(sample), index, draws, pixels, wrong_size, stopwatch);
     } catch (...) {
       return CurrentExceptionToStatus(absl::StrCat("sample ", index));
     }
   }
 
-  absl::StatusOr<int64_t> Transformed(Sample sample, int64_t index, Draws& draws, uint8_t* pixels,
+  absl::StatusOr<int64_t> Transformed(Sample sample, int64_t index, Draws& draws, uint8_t* pixels, bool& wrong_size,
                                       Stopwatch& stopwatch) const {
     try {
       std::optional<ResizedWindow> resized;
@@ -364,6 +367,7 @@ class Loader::Impl {
       for (size_t i = resized ? 1 : 0; i < transforms_.size(); ++i) transforms_[i]->Apply(image, draws);
       stopwatch.Lap(&LoaderTimes::augment);
       if (image.size() != options_.image_size) {
+        wrong_size = true;
         return absl::FailedPreconditionError(absl::StrCat(dataset_->SampleName(index), ": ", image.height, "x",
                                                           image.width,
                                                           " pixels after the transforms, but the model wants ",

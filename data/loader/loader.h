@@ -62,8 +62,8 @@ class Loader {
   // Begins an epoch at any of its batches, without reading those before it. Ends the one under way.
   void Start(int64_t epoch, int64_t first_batch = 0);
   // The next batch, in order; nothing at the end of the epoch. An error once max_broken is passed (DataLoss), or at
-  // once where a sample fails with FailedPrecondition, which is no fault of the sample, as an image of another size
-  // than image_size, or where a batch has no memory or a batch transform throws (Internal).
+  // once where an image has not image_size after the transforms, which is no fault of the sample (FailedPrecondition),
+  // and where a batch has no memory or a batch transform throws (Internal).
   absl::StatusOr<std::optional<Batch>> Next();
 
   // Different broken samples in the batches that Next() has reached since the loader was made.

@@ -49,6 +49,7 @@ class GreyDataset : public Dataset {
     const auto broken = broken_.find(index);
     if (broken == broken_.end()) return Sample{Grey(index, kSize), index % 7};
     if (broken->second == "read") return absl::NotFoundError("no such file");
+    if (broken->second == "folder") return absl::FailedPreconditionError("not a file but a folder");
     if (broken->second == "throw") throw std::runtime_error("thrown by the dataset");
     if (broken->second == "truncated") return absl::OutOfRangeError("ends after 7 rows");
     if (broken->second == "size") return Sample{Grey(index, {kSize.height + 1, kSize.width}), 0};
@@ -567,7 +568,7 @@ TEST(LoaderTest, OneMoreThanMaxBrokenEndsTheEpoch) {
 }
 
 TEST(LoaderTest, AnImageOfAnotherSizeEndsTheEpochWhateverMaxBrokenSays) {
-  const GreyDataset dataset(40, {{3, "read"}, {12, "size"}, {13, "size"}});
+  const GreyDataset dataset(40, {{3, "folder"}, {12, "size"}, {13, "size"}});
   for (const bool drop_last : {true, false}) {
     for (const int threads : {1, 4}) {
       LoaderOptions options = Options(10);
