@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
-REQUIREMENTS = ["torch==2.11.0", "torchvision==0.26.0", "timm==1.0.22"]
+# Pillow 13 refuses to posterize to no bits, which timm asks for.
+REQUIREMENTS = ["torch==2.11.0", "torchvision==0.26.0", "timm==1.0.22", "pillow==12.0.0"]
 
 
 def cache_folder():
