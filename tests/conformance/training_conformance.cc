@@ -113,9 +113,7 @@ class OptimizerConformance : public testing::TestWithParam<PluginInfo> {
     void ComputeGradients() {
       for (at::Tensor* w : {&matrix, &vector}) w->mutable_grad() = w->detach().sub(1).mul(2);
     }
-    OptimizerContext Context() {
-      return {{{"matrix", matrix, true, true}, {"vector", vector, false, true}, {"unused", unused, false, true}}};
-    }
+    OptimizerContext Context() { return {{{"matrix", matrix}, {"vector", vector, 1, 0}, {"unused", unused, 1, 0}}}; }
   };
 
   std::unique_ptr<Optimizer> Make(Problem& problem) {
@@ -135,6 +133,23 @@ TEST_P(OptimizerConformance, GoesDownhillAndLeavesWhatHasNoGradient) {
   }
   EXPECT_LT(problem.Loss(), 0.9 * before);
   EXPECT_TRUE(at::equal(problem.unused, at::ones({2})));
+}
+
+TEST_P(OptimizerConformance, ScalesTheRateOfAParameter) {
+  Problem a, b;
+  OptimizerContext context = a.Context();
+  context.parameters[0].learning_rate_scale = 0.5;
+  context.parameters[1].learning_rate_scale = 0;
+  const auto scaled = Registry<Optimizer>::Create(Example(GetParam()), context);
+  ASSERT_TRUE(scaled.ok()) << scaled.status();
+  const auto plain = Make(b);
+  a.ComputeGradients();
+  (*scaled)->Step(0.1);
+  b.ComputeGradients();
+  plain->Step(0.05);
+  EXPECT_TRUE(at::equal(a.matrix, b.matrix));
+  EXPECT_FALSE(at::equal(a.matrix, Problem().matrix));
+  EXPECT_TRUE(at::equal(a.vector, Problem().vector));
 }
 
 TEST_P(OptimizerConformance, GoesOnFromASavedState) {

@@ -11,8 +11,15 @@
 
 namespace graticule {
 
+struct TrainedParameter {
+  std::string name;
+  at::Tensor tensor;               // on the device where it is trained
+  double learning_rate_scale = 1;  // its learning rate is that of the step, times this
+  double weight_decay_scale = 1;   // likewise; 0 for norms, biases, positions and class tokens
+};
+
 struct OptimizerContext {
-  std::vector<NamedParameter> parameters;  // the trained ones; `decay` says which are decayed
+  std::vector<TrainedParameter> parameters;
 };
 
 class Optimizer {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 
@@ -22,6 +23,14 @@ struct MetricsRecord {
   std::map<std::string, double> values;  // "train/loss", "val/top1", "lr", …
 };
 
+// What is not a number a step. Sinks that have no place for it leave it out.
+struct MediaRecord {
+  int64_t step = 0;
+  double wall_time = 0;
+  std::map<std::string, std::vector<double>> histograms;  // the values: "norm/weights", "norm/gradients"
+  std::map<std::string, std::string> images;              // PNG files: "cells/apl"
+};
+
 class Sink {
  public:
   static constexpr char kKind[] = "sink";
@@ -29,6 +38,7 @@ class Sink {
   virtual ~Sink() = default;
 
   virtual absl::Status Write(const MetricsRecord& record) = 0;
+  virtual absl::Status WriteMedia(const MediaRecord& record) { return absl::OkStatus(); }
   // Everything written is on its way to the disk afterwards.
   virtual absl::Status Flush() = 0;
 };

@@ -42,14 +42,15 @@ AdamWOptimizer::AdamWOptimizer(const AdamW& config, const OptimizerContext& cont
       epsilon_(config.has_epsilon() ? config.epsilon() : 1e-8),
       weight_decay_(config.has_weight_decay() ? config.weight_decay() : 0.05) {
   c10::NoGradGuard no_grad;
-  for (const NamedParameter& parameter : context.parameters) {
+  for (const TrainedParameter& parameter : context.parameters) {
     const at::Tensor& tensor = parameter.tensor;
+    const double weight_decay = parameter.weight_decay_scale * weight_decay_;
     auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& candidate) {
       const at::Tensor& other = candidate.slots.front().parameter;
-      return candidate.decay == parameter.decay && other.device() == tensor.device() &&
-             other.scalar_type() == tensor.scalar_type();
+      return candidate.learning_rate_scale == parameter.learning_rate_scale && candidate.weight_decay == weight_decay &&
+             other.device() == tensor.device() && other.scalar_type() == tensor.scalar_type();
     });
-    if (group == groups_.end()) group = groups_.insert(group, Group{parameter.decay, {}});
+    if (group == groups_.end()) group = groups_.insert(group, Group{parameter.learning_rate_scale, weight_decay, {}});
     group->slots.push_back({parameter.name, tensor, at::zeros_like(tensor), at::zeros_like(tensor),
                             at::zeros({}, tensor.options().dtype(at::kFloat).requires_grad(false))});
   }
@@ -72,8 +73,9 @@ void AdamWOptimizer::Step(double learning_rate) {
     }
     if (parameters.empty()) continue;
     at::_foreach_add_(steps, 1);
-    at::_fused_adamw_(parameters, gradients, exp_avgs, exp_avg_sqs, /*max_exp_avg_sqs=*/{}, steps, learning_rate,
-                      beta1_, beta2_, group.decay ? weight_decay_ : 0.0, epsilon_, /*amsgrad=*/false,
+    at::_fused_adamw_(parameters, gradients, exp_avgs, exp_avg_sqs, /*max_exp_avg_sqs=*/{}, steps,
+                      learning_rate * group.learning_rate_scale, beta1_, beta2_, group.weight_decay, epsilon_,
+                      /*amsgrad=*/false,
                       /*maximize=*/false);
   }
 }

@@ -37,7 +37,8 @@ class AdamWOptimizer : public Optimizer {
   };
   // Parameters that one call of the kernel can update.
   struct Group {
-    bool decay;
+    double learning_rate_scale;
+    double weight_decay;
     std::vector<Slot> slots;
   };
 

@@ -15,7 +15,6 @@
 #include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "nn/module.h"
 #include "nn/safetensors.h"
 #include "plugin/registry.h"
 #include "plugin/testing.h"
@@ -26,7 +25,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-std::unique_ptr<Optimizer> NewOptimizer(const AdamW& config, const std::vector<NamedParameter>& parameters) {
+std::unique_ptr<Optimizer> NewOptimizer(const AdamW& config, const std::vector<TrainedParameter>& parameters) {
   auto optimizer = Registry<Optimizer>::Create(config, {parameters});
   EXPECT_TRUE(optimizer.ok()) << optimizer.status();
   return *std::move(optimizer);
@@ -52,14 +51,14 @@ class AdamWTest : public testing::Test {
     fixture_ = *std::move(read);
     for (const char* name : {"weight", "bias", "late"}) {
       parameters_.push_back(
-          {name, Leaf(fixture_.Find(absl::StrCat("start.", name))), std::string(name) != "bias", true});
+          {name, Leaf(fixture_.Find(absl::StrCat("start.", name))), 1, std::string(name) == "bias" ? 0.0 : 1.0});
     }
   }
 
   void RunSteps(Optimizer& optimizer, int begin, int end) {
     const at::Tensor learning_rates = fixture_.Find("learning_rates");
     for (int step = begin; step < end; ++step) {
-      for (NamedParameter& parameter : parameters_) {
+      for (TrainedParameter& parameter : parameters_) {
         parameter.tensor.mutable_grad() = fixture_.Find(absl::StrCat("grad.", step, ".", parameter.name));
       }
       optimizer.Step(learning_rates[step].item<double>());
@@ -67,14 +66,14 @@ class AdamWTest : public testing::Test {
   }
 
   Safetensors fixture_;
-  std::vector<NamedParameter> parameters_;
+  std::vector<TrainedParameter> parameters_;
 };
 
 TEST_F(AdamWTest, StepsAsPyTorchDoes) {
   const auto optimizer = NewOptimizer(FixtureConfig(), parameters_);
   for (int step = 0; step < 6; ++step) {
     RunSteps(*optimizer, step, step + 1);
-    for (const NamedParameter& parameter : parameters_) {
+    for (const TrainedParameter& parameter : parameters_) {
       EXPECT_TRUE(
           at::allclose(parameter.tensor, fixture_.Find(absl::StrCat("after.", step, ".", parameter.name)), 1e-6, 1e-7))
           << parameter.name << " after step " << step;
@@ -94,7 +93,7 @@ TEST_F(AdamWTest, GoesOnFromItsStateBitForBit) {
   const auto whole = NewOptimizer(FixtureConfig(), parameters_);
   RunSteps(*whole, 0, 6);
   std::vector<at::Tensor> expected;
-  for (NamedParameter& parameter : parameters_) {
+  for (TrainedParameter& parameter : parameters_) {
     expected.push_back(parameter.tensor.detach().clone());
     parameter.tensor = Leaf(fixture_.Find("start." + parameter.name));
   }
@@ -115,7 +114,7 @@ TEST_F(AdamWTest, StepsByTheFormula) {
   for (const bool decay : {true, false}) {
     const at::Tensor values = at::linspace(-2, 3, 37).to(at::kFloat);
     const at::Tensor parameter = Leaf(values);
-    const auto optimizer = NewOptimizer(AdamW(), {{"w", parameter, decay, true}});
+    const auto optimizer = NewOptimizer(AdamW(), {{"w", parameter, 1, decay ? 1.0 : 0.0}});
     std::vector<double> theta(37), m(37), v(37);
     for (int i = 0; i < 37; ++i) theta[i] = values[i].item<float>();
     for (int t = 1; t <= 20; ++t) {
@@ -137,7 +136,7 @@ TEST_F(AdamWTest, StepsByTheFormula) {
 
 TEST_F(AdamWTest, ParameterWithoutGradientStaysAsItIs) {
   const at::Tensor parameter = Leaf(at::linspace(0, 1, 4));
-  const auto optimizer = NewOptimizer(AdamW(), {{"w", parameter, true, true}});
+  const auto optimizer = NewOptimizer(AdamW(), {{"w", parameter}});
   optimizer->Step(0.1);
   EXPECT_TRUE(at::equal(parameter, at::linspace(0, 1, 4)));
   EXPECT_EQ(optimizer->State().Find("step.w").item<float>(), 0);
@@ -151,21 +150,38 @@ TEST_F(AdamWTest, StridesOfAnAxisOfLengthOneSayNothing) {
   for (const int64_t stride : {9, 1}) {
     const at::Tensor parameter = Leaf(start);
     parameter.mutable_grad() = gradient.as_strided({2, 1, 3, 3}, {9, stride, 3, 1});
-    NewOptimizer(AdamW(), {{"w", parameter, true, true}})->Step(0.1);
+    NewOptimizer(AdamW(), {{"w", parameter}})->Step(0.1);
     results.push_back(parameter);
   }
   EXPECT_TRUE(at::equal(results[0], results[1]));
   EXPECT_FALSE(at::equal(results[0], start));
 }
 
+// As other rates and decays of a config would.
+TEST_F(AdamWTest, ScalesMultiplyTheRateAndTheDecay) {
+  AdamW config;
+  config.set_weight_decay(0.4);
+  const at::Tensor scaled = Leaf(at::linspace(-1, 1, 7)), plain = scaled.detach().clone().set_requires_grad(true);
+  const auto optimizer = NewOptimizer(config, {{"w", scaled, 0.25, 0.5}, {"other", Leaf(at::linspace(0, 1, 3))}});
+  config.set_weight_decay(0.2);
+  const auto reference = NewOptimizer(config, {{"w", plain}});
+  for (int step = 0; step < 3; ++step) {
+    scaled.mutable_grad() = at::arange(7).to(at::kFloat).sub(step);
+    plain.mutable_grad() = scaled.grad();
+    optimizer->Step(0.1);
+    reference->Step(0.025);
+  }
+  EXPECT_TRUE(at::equal(scaled, plain));
+}
+
 TEST_F(AdamWTest, ParametersOfSeveralTypesMeetInOneOptimizer) {
-  std::vector<NamedParameter> parameters;
+  std::vector<TrainedParameter> parameters;
   for (const at::ScalarType type : {at::kFloat, at::kDouble, at::kBFloat16, at::kFloat}) {
-    parameters.push_back({absl::StrCat("w", parameters.size()), Leaf(at::zeros({2, 2}).to(type)), true, true});
+    parameters.push_back({absl::StrCat("w", parameters.size()), Leaf(at::zeros({2, 2}).to(type))});
     parameters.back().tensor.mutable_grad() = at::full_like(parameters.back().tensor, 2).detach();
   }
   NewOptimizer(AdamW(), parameters)->Step(0.5);
-  for (const NamedParameter& parameter : parameters) {
+  for (const TrainedParameter& parameter : parameters) {
     EXPECT_NEAR(parameter.tensor.sum().item<double>(), -2.0, 1e-6) << parameter.name;  // 4 elements by one step each
   }
 }
