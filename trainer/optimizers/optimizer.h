@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
-#include "nn/module.h"
 #include "nn/safetensors.h"
 
 namespace graticule {
