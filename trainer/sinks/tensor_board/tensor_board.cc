@@ -2,16 +2,20 @@
 
 #include <unistd.h>
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "plugin/logging.h"
 #include "plugin/registry.h"
 #include "plugin/status.h"
 #include "trainer/sinks/tensor_board/event.pb.h"
+#include "trainer/sinks/tensor_board/histogram.h"
 #include "trainer/sinks/tensor_board/record.h"
 
 namespace graticule {
@@ -26,6 +30,25 @@ std::string HostName() {
 
 absl::Status WriteEvent(const Event& event, Appender& file) {
   return file.Write(tensor_board::FrameRecord(event.SerializeAsString()));
+}
+
+// What the head of a PNG file says: signature, length and type of the first chunk, then width, height, depth and type
+// of colour (https://www.w3.org/TR/png/#11IHDR).
+tensor_board::Summary::Image ImageOfPng(const std::string& png) {
+  constexpr std::string_view kHead("\x89PNG\r\n\x1A\n\0\0\0\rIHDR", 16);
+  CHECK(png.size() > 25 && png.starts_with(kHead)) << "no PNG file";
+  const auto number = [&](size_t at) {
+    uint32_t value = 0;
+    for (size_t i = at; i < at + 4; ++i) value = value << 8 | static_cast<uint8_t>(png[i]);
+    return static_cast<int32_t>(value);
+  };
+  constexpr int kChannels[] = {1, 0, 3, 3, 2, 0, 4};  // a palette's colours are RGB
+  tensor_board::Summary::Image image;
+  image.set_width(number(16));
+  image.set_height(number(20));
+  image.set_colorspace(kChannels[png[25] % 7]);
+  image.set_encoded_image_string(png);
+  return image;
 }
 
 }  // namespace
@@ -54,6 +77,23 @@ absl::Status TensorBoardSink::Write(const MetricsRecord& record) {
     auto* value = event.mutable_summary()->add_value();
     value->set_tag(name);
     value->set_simple_value(static_cast<float>(number));
+  }
+  return WriteEvent(event, file_);
+}
+
+absl::Status TensorBoardSink::WriteMedia(const MediaRecord& record) {
+  Event event;
+  event.set_wall_time(record.wall_time);
+  event.set_step(record.step);
+  for (const auto& [name, values] : record.histograms) {
+    auto* value = event.mutable_summary()->add_value();
+    value->set_tag(name);
+    *value->mutable_histo() = tensor_board::MakeHistogram(values);
+  }
+  for (const auto& [name, png] : record.images) {
+    auto* value = event.mutable_summary()->add_value();
+    value->set_tag(name);
+    *value->mutable_image() = ImageOfPng(png);
   }
   return WriteEvent(event, file_);
 }

@@ -1,4 +1,4 @@
-// Metrics as TensorBoard's scalars.
+// Metrics as TensorBoard's scalars, histograms and images.
 #ifndef GRATICULE_TRAINER_SINKS_TENSOR_BOARD_TENSOR_BOARD_H_
 #define GRATICULE_TRAINER_SINKS_TENSOR_BOARD_TENSOR_BOARD_H_
 
@@ -18,6 +18,7 @@ class TensorBoardSink : public Sink {
   static absl::StatusOr<std::unique_ptr<Sink>> Create(const TensorBoard& config, const SinkContext& context);
 
   absl::Status Write(const MetricsRecord& record) override;
+  absl::Status WriteMedia(const MediaRecord& record) override;
   absl::Status Flush() override;
 
  private:

@@ -1,9 +1,11 @@
 #include "trainer/sinks/tensor_board/tensor_board.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -12,6 +14,8 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "data/decode/test_files.h"
+#include "data/image.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "plugin/file.h"
@@ -24,6 +28,7 @@ namespace {
 
 using tensor_board::Crc32c;
 using tensor_board::Event;
+using ::testing::ElementsAre;
 
 // Long division, most significant bit first, by the polynomial as RFC 3720 prints it; bytes enter bit-reversed.
 uint32_t SlowCrc32c(std::string_view bytes) {
@@ -135,6 +140,62 @@ TEST_F(TensorBoardTest, WritesScalars) {
   EXPECT_EQ(events[2].summary().value(1).tag(), "train/loss");
   EXPECT_EQ(events[3].step(), 9);
   EXPECT_EQ(events[3].summary().value(0).simple_value(), 75);
+}
+
+// Limits are powers of 1.1 apart, and a run of empty buckets is one.
+TEST_F(TensorBoardTest, WritesHistograms) {
+  const auto sink = Open(0);
+  const double inf = std::numeric_limits<double>::infinity();
+  ASSERT_TRUE(sink->WriteMedia({.step = 7,
+                                .wall_time = 12.5,
+                                .histograms = {{"norm/none", {NAN, -inf}},
+                                               {"norm/weights", {1, -2.5, 0, 1.01, NAN, inf, 3e20, 1e-13}}}})
+                  .ok());
+  ASSERT_TRUE(sink->Flush().ok());
+  const std::vector<Event> events = ReadEvents(Files()[0]);
+  ASSERT_EQ(events.size(), 3);
+  EXPECT_EQ(events[2].step(), 7);
+  EXPECT_EQ(events[2].wall_time(), 12.5);
+  ASSERT_EQ(events[2].summary().value_size(), 2);
+
+  EXPECT_EQ(events[2].summary().value(1).tag(), "norm/weights");
+  const tensor_board::Histogram histogram = events[2].summary().value(1).histo();
+  EXPECT_EQ(histogram.min(), -2.5);
+  EXPECT_EQ(histogram.max(), 3e20);
+  EXPECT_EQ(histogram.num(), 6);
+  EXPECT_EQ(histogram.sum(), -2.5 + 1 + 1.01 + 3e20 + 1e-13);
+  EXPECT_DOUBLE_EQ(histogram.sum_squares(), 9e40);
+  const auto limit = [](int k) { return 1e-12 * std::pow(1.1, k); };
+  const double greatest = std::numeric_limits<double>::max();
+  // -2.5 is above -1.1^300e-12 = -2.617 and below -2.379, 1 below 1.1^290e-12 = 1.0091, and 1.01 above it.
+  const std::vector<double> limits = {-limit(300), -limit(299), 0,          limit(0), limit(289),
+                                      limit(290),  limit(291),  limit(773), greatest};
+  ASSERT_EQ(histogram.bucket_limit_size(), limits.size());
+  for (size_t i = 0; i < limits.size(); ++i) {
+    EXPECT_LE(std::abs(histogram.bucket_limit(i) - limits[i]), 1e-12 * std::abs(limits[i])) << i;
+  }
+  EXPECT_THAT(histogram.bucket(), ElementsAre(0, 1, 0, 2, 0, 1, 1, 0, 1));
+
+  const tensor_board::Histogram none = events[2].summary().value(0).histo();
+  EXPECT_EQ(none.num() + none.min() + none.max() + none.sum() + none.sum_squares(), 0);
+  EXPECT_THAT(none.bucket(), ElementsAre(0));
+}
+
+TEST_F(TensorBoardTest, WritesImages) {
+  const auto sink = Open(0);
+  const std::string png = PngFile({2, 3, Pixels(18, 100)});
+  ASSERT_TRUE(sink->WriteMedia({.step = 7, .wall_time = 12.5, .images = {{"cells/apl", png}}}).ok());
+  ASSERT_TRUE(sink->Flush().ok());
+  const std::vector<Event> events = ReadEvents(Files()[0]);
+  ASSERT_EQ(events.size(), 3);
+  EXPECT_EQ(events[2].step(), 7);
+  ASSERT_EQ(events[2].summary().value_size(), 1);
+  EXPECT_EQ(events[2].summary().value(0).tag(), "cells/apl");
+  const tensor_board::Summary::Image image = events[2].summary().value(0).image();
+  EXPECT_EQ(image.height(), 2);
+  EXPECT_EQ(image.width(), 3);
+  EXPECT_EQ(image.colorspace(), 3);
+  EXPECT_EQ(image.encoded_image_string(), png);
 }
 
 TEST_F(TensorBoardTest, ResumedRunSaysWhatToDrop) {
