@@ -170,7 +170,8 @@ class Bench {
                       .total = static_cast<int64_t>(arguments_.steps) * std::max(1, trainer_.epochs())};
     ASSIGN_OR_RETURN(schedule_, BuildSchedule(experiment_, steps), "trainer.schedule");
     if (trainer_.ema_decay() > 0) {
-      ema_ = std::make_unique<Ema>(trainer_.ema_decay(), task_->ModelParameters(), task_->ModelBuffers());
+      ema_ = std::make_unique<Ema>(trainer_.ema_decay(), trainer_.ema_warmup(), task_->ModelParameters(),
+                                   task_->ModelBuffers());
     }
     normalize_.emplace(experiment_.data(), device_);
     step_.emplace(trainer_, *normalize_, device_, *task_, *optimizer_, ema_.get());

@@ -1,5 +1,7 @@
 #include "trainer/ema.h"
 
+#include <algorithm>
+#include <cmath>
 #include <string>
 #include <vector>
 
@@ -9,7 +11,9 @@
 
 namespace graticule {
 
-Ema::Ema(double decay, std::vector<NamedParameter> parameters, std::vector<NamedBuffer> buffers) : decay_(decay) {
+Ema::Ema(double decay, bool warmup, const std::vector<NamedParameter>& parameters,
+         const std::vector<NamedBuffer>& buffers)
+    : decay_(decay), warmup_(warmup) {
   for (const NamedParameter& parameter : parameters) {
     names_.push_back(parameter.name);
     weights_.push_back(parameter.tensor);
@@ -22,9 +26,14 @@ Ema::Ema(double decay, std::vector<NamedParameter> parameters, std::vector<Named
   }
 }
 
-void Ema::Update() {
+double Ema::Decay(int64_t step) const {
+  if (!warmup_) return decay_;
+  return std::min(decay_, 1 - std::pow(1 + static_cast<double>(step), -2.0 / 3));
+}
+
+void Ema::Update(int64_t step) {
   c10::NoGradGuard no_grad;
-  at::_foreach_lerp_(averages_, weights_, 1 - decay_);
+  at::_foreach_lerp_(averages_, weights_, 1 - Decay(step));
   for (size_t i = 0; i < buffers_.size(); ++i) buffer_copies_[i].copy_(buffers_[i]);
 }
 

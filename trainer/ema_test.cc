@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "ATen/ops/allclose.h"
 #include "ATen/ops/equal.h"
@@ -29,7 +31,7 @@ class LineModule : public Module {
     bias_.fill_(bias);
     count_.add_(1);
   }
-  Ema MakeEma() const { return Ema(kDecay, Parameters(), Buffers()); }
+  Ema MakeEma(bool warmup = false) const { return Ema(kDecay, warmup, Parameters(), Buffers()); }
   const at::Tensor& count() const { return count_; }
 
  private:
@@ -54,7 +56,7 @@ TEST(EmaTest, IsTheGeometricSumOfTheWeights) {
   double bias = 0, weight = 1;  // d^0 of the start, which the loop brings down
   for (int i = 1; i <= kUpdates; ++i) {
     module.SetWeights(at::full({3}, 10.0 * i), -i * i);
-    ema.Update();
+    ema.Update(i - 1);
   }
   for (int i = 0; i < kUpdates; ++i) weight *= kDecay;
   for (int i = 1; i <= kUpdates; ++i) {
@@ -77,7 +79,7 @@ TEST(EmaTest, SwapPutsTheAveragesIntoTheModelAndBackAgain) {
   LineModule module;
   Ema ema = module.MakeEma();
   module.SetWeights(at::full({3}, 5), 8);
-  ema.Update();
+  ema.Update(0);
   module.SetWeights(at::full({3}, 100), 100);
   const at::Tensor x = at::full({2, 3}, 1.0);
   const at::Tensor output = module.Forward(x).detach();
@@ -96,26 +98,60 @@ TEST(EmaTest, SwapPutsTheAveragesIntoTheModelAndBackAgain) {
   // Training goes on: gradients reach the weights, and the average still follows them.
   module.Forward(x).sum().backward();
   EXPECT_TRUE(at::equal(module.Parameters()[0].tensor.grad(), at::full({3}, 2.0)));
-  ema.Update();
+  ema.Update(1);
   EXPECT_TRUE(at::allclose(ema.State().Find("weight"), at::full({3}, 2 * 0.75 + 100 * 0.25)));
 }
 
+// The averages are the whole state: a resumed average is the same to the bit, in the warm-up too.
 TEST(EmaTest, StateContinuesTheAverage) {
+  for (const bool warmup : {false, true}) {
+    LineModule module;
+    Ema ema = module.MakeEma(warmup);
+    for (int step = 0; step < 3; ++step) {
+      module.SetWeights(at::randn({3}), step);
+      ema.Update(step);
+    }
+    // As written to a file: a copy.
+    Safetensors saved = ema.State();
+    for (auto& [name, tensor] : saved.tensors) tensor = tensor.clone();
+    Ema resumed = module.MakeEma(warmup);
+    ASSERT_TRUE(resumed.LoadState(saved).ok());
+    for (int step = 3; step < 6; ++step) {
+      module.SetWeights(at::randn({3}), step);
+      ema.Update(step);
+      resumed.Update(step);
+    }
+    ASSERT_EQ(ema.State().tensors.size(), 3);
+    for (const auto& [name, tensor] : ema.State().tensors) {
+      EXPECT_TRUE(at::equal(resumed.State().Find(name), tensor)) << name;
+    }
+  }
+}
+
+// The numbers come from tools/parity/ema_values.py (timm 1.0.22).
+TEST(EmaTest, WarmsUpAsTimms) {
+  const Ema ema(0.9999, /*warmup=*/true, {}, {});
+  const std::vector<std::pair<int64_t, double>> decays = {
+      {0, 0.0},    {1, 0.3700394750525634},      {2, 0.5192501432308638}, {9, 0.7845565309968117},
+      {999, 0.99}, {999998, 0.9998999999333332}, {999999, 0.9999},        {2000000, 0.9999}};
+  for (const auto& [step, decay] : decays) EXPECT_NEAR(ema.Decay(step), decay, 1e-12) << step;
+
   LineModule module;
-  Ema ema = module.MakeEma();
-  module.SetWeights(at::randn({3}), 1);
-  ema.Update();
-  // As written to a file: a copy.
-  Safetensors saved = ema.State();
-  for (auto& [name, tensor] : saved.tensors) tensor = tensor.clone();
-  Ema resumed = module.MakeEma();
-  ASSERT_TRUE(resumed.LoadState(saved).ok());
-  module.SetWeights(at::randn({3}), 2);
-  ema.Update();
-  resumed.Update();
-  ASSERT_EQ(ema.State().tensors.size(), 3);
-  for (const auto& [name, tensor] : ema.State().tensors) {
-    EXPECT_TRUE(at::equal(resumed.State().Find(name), tensor)) << name;
+  Ema average = module.MakeEma(/*warmup=*/true);
+  const std::vector<double> averages = {10,
+                                        16.299606323242188,
+                                        22.88606834411621,
+                                        29.677736282348633,
+                                        36.62785339355469,
+                                        43.7061882019043,
+                                        50.89165115356445,
+                                        58.168739318847656,
+                                        66.12655639648438,
+                                        74.59491729736328};
+  for (size_t step = 0; step < averages.size(); ++step) {
+    module.SetWeights(at::full({3}, 10.0 * static_cast<double>(step + 1)), 0);
+    average.Update(static_cast<int64_t>(step));
+    EXPECT_NEAR(average.State().Find("weight")[0].item<double>(), averages[step], 1e-5 * averages[step]) << step;
   }
 }
 

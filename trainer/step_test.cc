@@ -223,7 +223,7 @@ TEST_F(StepTest, DrawsDependOnSeedStepAndPartAlone) {
 }
 
 TEST_F(StepTest, TheMovingAverageFollowsTheStep) {
-  Ema ema(0.75, task_.Parameters(), {});
+  Ema ema(0.75, /*warmup=*/false, task_.Parameters(), {});
   TrainingStep step = MakeStep(&ema);
   const at::Tensor before = task_.Parameters()[0].tensor.detach().clone();
   step.Backward(step.Forward(RandomBatch(4), 0, 0, 0).loss);

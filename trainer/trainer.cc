@@ -134,7 +134,8 @@ class Training {
     }
     // After the weights, so that a fresh average starts at them.
     if (config_.ema_decay() > 0) {
-      ema_ = std::make_unique<Ema>(config_.ema_decay(), task_->ModelParameters(), task_->ModelBuffers());
+      ema_ = std::make_unique<Ema>(config_.ema_decay(), config_.ema_warmup(), task_->ModelParameters(),
+                                   task_->ModelBuffers());
     }
     if (!checkpoint.has_value()) {
       state_.set_seed(config_.seed());
