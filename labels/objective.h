@@ -46,6 +46,9 @@ class Objective : public Module {
   virtual ObjectiveOutput Forward(const ObjectiveInput& input) = 0;
   // What the head says of these images, B first: for looking at and for comparing with other programs. Nothing random.
   virtual at::Tensor Logits(const ObjectiveInput& input) = 0;
+  // The raster index of the grid's cell that each patch token says it comes from: [B,N] int64, or [B,V] of the visible
+  // tokens under masking; undefined where the head says no such thing. Nothing random.
+  virtual at::Tensor PredictedCells(const ObjectiveInput& input) { return at::Tensor(); }
   // What its metrics are called unless the spec gives a name, for example "apl".
   virtual std::string DefaultName() const = 0;
   // The other codes whose checkpoints hold its weights under names of their own.

@@ -55,6 +55,9 @@ class Task : public Module {
   virtual std::string HeadlineMetric() const = 0;
   // What the model says of images [B,3,H,W]: at least "logits" [B,K].
   virtual std::map<std::string, at::Tensor> Predict(const at::Tensor& images, const PredictOptions& options) = 0;
+  // By the objective's name, the raster index of the cell that it finds each patch of images [B,3,H,W] in: [B,N] int64.
+  // Objectives that say no such thing are left out. No gradients; nothing random in evaluation mode.
+  virtual std::map<std::string, at::Tensor> PredictedCells(const at::Tensor& images) { return {}; }
 
   // h×w of the model's patch tokens, where it has such.
   virtual std::optional<Size2d> grid() const { return std::nullopt; }

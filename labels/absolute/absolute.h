@@ -26,6 +26,7 @@ class AbsolutePositionalLabelObjective : public Objective {
   ObjectiveOutput Forward(const ObjectiveInput& input) override;
   // [B,N,N]: each patch token's logits of the cells.
   at::Tensor Logits(const ObjectiveInput& input) override;
+  at::Tensor PredictedCells(const ObjectiveInput& input) override { return Logits(input).argmax(2); }
   std::string DefaultName() const override { return "apl"; }
   // The paper's code: To2D.fc1, To2D.fc2 and head_coordinate.
   std::vector<WeightLayout> Layouts() const override;

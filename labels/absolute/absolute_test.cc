@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "ATen/ops/cat.h"
+#include "ATen/ops/equal.h"
 #include "ATen/ops/log_softmax.h"
 #include "ATen/ops/randn.h"
 #include "ATen/ops/tensor.h"
@@ -106,6 +107,14 @@ TEST(AbsolutePositionalLabelTest, AHeadThatKnowsTheCellsIsRight) {
   const ObjectiveOutput output = objective->Forward({{.tokens = tokens, .grid = grid}});
   EXPECT_EQ(output.metrics.Means()["accuracy"], 100);
   EXPECT_LT(output.loss.item<double>(), 1e-4);
+
+  const at::Tensor cells = at::tensor({0, 1, 2, 3}, at::kLong);
+  EXPECT_TRUE(at::equal(objective->PredictedCells({{.tokens = tokens, .grid = grid}}), cells.expand({2, 4})));
+  // Visible tokens say where they come from, not where they stand.
+  const at::Tensor kept = at::tensor({3, 0}, at::kLong);
+  const TokenMap visible{
+      .tokens = tokens.index_select(1, kept), .grid = grid, .kept = kept.unsqueeze(0).expand({2, -1})};
+  EXPECT_TRUE(at::equal(objective->PredictedCells({visible}), visible.kept));
 }
 
 // The state dict of VisionTransformer in the paper's ViT_B.py.

@@ -27,6 +27,8 @@ class JigsawObjective : public Objective {
   ObjectiveOutput Forward(const ObjectiveInput& input) override;
   // [B,N,N]: each token's logits of the cells, from a second pass of all patches in raster order, without position.
   at::Tensor Logits(const ObjectiveInput& input) override;
+  // [B,N]: likewise of all patches.
+  at::Tensor PredictedCells(const ObjectiveInput& input) override { return Logits(input).argmax(2); }
   std::string DefaultName() const override { return "jigsaw"; }
   // The authors' code.
   std::vector<WeightLayout> Layouts() const override;

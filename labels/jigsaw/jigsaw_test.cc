@@ -113,6 +113,16 @@ TEST(JigsawTest, LogitsAreOfAllPatchesInOrder) {
   EXPECT_TRUE(at::equal(pass.asked.kept, at::arange(6).expand({2, 6})));
 }
 
+TEST(JigsawTest, PredictedCellsAreThoseOfTheGreatestLogits) {
+  const Size2d grid{2, 3};
+  const auto objective = Make(grid);
+  FakePass pass{.table = at::randn({6, kWidth})};
+  const ObjectiveInput input = pass.Input(2, grid);
+  const at::Tensor logits = objective->Logits(input), cells = objective->PredictedCells(input);
+  ASSERT_EQ(cells.sizes(), (std::vector<int64_t>{2, 6}));
+  EXPECT_TRUE(at::equal(logits.gather(2, cells.unsqueeze(2)).squeeze(2), logits.amax(2)));
+}
+
 TEST(JigsawTest, WeightsStartAsPyTorchMakesThem) {
   const auto objective = BuildPlugin<Objective>(Jigsaw(), {.width = 100, .grid = {10, 10}, .can_select = true});
   for (const auto& [name, tensor] : ByName(*objective)) {

@@ -11,6 +11,7 @@
 
 #include "ATen/ops/cross_entropy_loss.h"
 #include "absl/strings/str_cat.h"
+#include "c10/core/GradMode.h"
 #include "plugin/registry.h"
 
 namespace graticule {
@@ -164,6 +165,18 @@ std::map<std::string, at::Tensor> ClassificationTask::Predict(const at::Tensor& 
     }
   }
   return outputs;
+}
+
+std::map<std::string, at::Tensor> ClassificationTask::PredictedCells(const at::Tensor& images) {
+  c10::NoGradGuard no_grad;
+  std::map<std::string, at::Tensor> all;
+  if (objectives_.empty()) return all;
+  const ObjectiveInput input = InputOfObjectives(images, model_->backbone->Forward(images));
+  for (const Auxiliary& auxiliary : objectives_) {
+    at::Tensor cells = auxiliary.objective->PredictedCells(input);
+    if (cells.defined()) all[auxiliary.name] = std::move(cells);
+  }
+  return all;
 }
 
 ObjectiveInput ClassificationTask::InputOfObjectives(const at::Tensor& images, const TokenMap& tokens) const {

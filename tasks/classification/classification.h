@@ -31,6 +31,7 @@ class ClassificationTask : public Task {
   void Evaluate(const Batch& batch, Metrics& metrics) override;
   std::string HeadlineMetric() const override { return "top1"; }
   std::map<std::string, at::Tensor> Predict(const at::Tensor& images, const PredictOptions& options) override;
+  std::map<std::string, at::Tensor> PredictedCells(const at::Tensor& images) override;
   std::optional<Size2d> grid() const override { return model_->backbone->grid(); }
   std::vector<NamedParameter> ModelParameters() const override;
   std::vector<NamedBuffer> ModelBuffers() const override;

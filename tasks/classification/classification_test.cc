@@ -52,6 +52,7 @@ class MeanPooling : public Pooling {
 // Its loss is the square of a weight that starts at 2.
 class SquareObjective : public Objective {
  public:
+  explicit SquareObjective(bool knows_cells) : knows_cells_(knows_cells) {}
   at::Tensor Logits(const ObjectiveInput& input) override { return input.tokens.tokens.mul(weight_); }
   ObjectiveOutput Forward(const ObjectiveInput& input) override {
     ObjectiveOutput output{.loss = weight_.mul(weight_).sum()};
@@ -59,8 +60,13 @@ class SquareObjective : public Objective {
     return output;
   }
   std::string DefaultName() const override { return "square"; }
+  // Where it knows them, the first channel.
+  at::Tensor PredictedCells(const ObjectiveInput& input) override {
+    return knows_cells_ ? input.tokens.tokens.select(2, 0).to(at::kLong) : at::Tensor();
+  }
 
  private:
+  bool knows_cells_;
   at::Tensor weight_ = RegisterParameter("weight", init::Constant(NewParameter({1}), 2));
 };
 
@@ -82,8 +88,9 @@ const Registration<Pooling, google::protobuf::Empty> kPooling(
     });
 const Registration<Objective, google::protobuf::Timestamp> kObjective(
     "", "",
-    [](const google::protobuf::Timestamp&, const ObjectiveContext&) -> absl::StatusOr<std::unique_ptr<Objective>> {
-      return std::make_unique<SquareObjective>();
+    [](const google::protobuf::Timestamp& config,
+       const ObjectiveContext&) -> absl::StatusOr<std::unique_ptr<Objective>> {
+      return std::make_unique<SquareObjective>(/*knows_cells=*/config.seconds() > 0);
     });
 
 TaskContext Context(int objectives = 0) {
@@ -276,6 +283,22 @@ TEST(ClassificationTest, PredictGivesTokensWhereAskedFor) {
   EXPECT_EQ(task->Predict(at::randn({2, 3, 2, 2}), {}).count("tokens"), 0);
   const auto outputs = task->Predict(at::randn({2, 3, 2, 2}), {.tokens = true});
   EXPECT_EQ(outputs.at("tokens").sizes(), (std::vector<int64_t>{2, 4, 3}));
+}
+
+TEST(ClassificationTest, PredictedCellsAreOfTheObjectivesThatKnowThem) {
+  EXPECT_THAT(Make({}, Context())->PredictedCells(at::randn({1, 3, 2, 2})), IsEmpty());
+  TaskContext context = Context(2);
+  google::protobuf::Timestamp knowing;
+  knowing.set_seconds(1);
+  context.objectives[1].mutable_objective()->PackFrom(knowing);
+  context.objectives[1].set_name("knowing");
+  const auto task = Make({}, context);
+  at::Tensor images = at::randn({2, 3, 2, 2});
+  images.select(1, 0).copy_(at::tensor({3, 1, 2, 0, 0, 1, 2, 2}).view({2, 2, 2}));
+  const auto cells = task->PredictedCells(images);
+  ASSERT_EQ(cells.size(), 1);
+  EXPECT_TRUE(at::equal(cells.at("knowing"), at::tensor({3, 1, 2, 0, 0, 1, 2, 2}, at::kLong).view({2, 4})));
+  EXPECT_FALSE(cells.at("knowing").requires_grad());
 }
 
 TEST(ClassificationTest, PredictGivesWhatTheObjectivesSayWhereAskedFor) {

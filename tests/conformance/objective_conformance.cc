@@ -2,6 +2,7 @@
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "ATen/Context.h"
 #include "ATen/ops/cat.h"
@@ -112,6 +113,19 @@ TEST_P(ObjectiveConformance, LogitsAreFiniteAndNothingRandom) {
   EXPECT_TRUE(logits.isfinite().all().item<bool>());
   at::manual_seed(2);
   EXPECT_TRUE(at::equal(logits, objective->Logits(input)));
+}
+
+TEST_P(ObjectiveConformance, PredictedCellsAreOfTheGridAndNothingRandom) {
+  const auto objective = Make({3, 4});
+  const ObjectiveInput input = Input({.tokens = at::randn({2, 1 + 12, kWidth}), .prefix_tokens = 1, .grid = {3, 4}});
+  at::manual_seed(1);
+  const at::Tensor cells = objective->PredictedCells(input);
+  if (!cells.defined()) return;
+  EXPECT_EQ(cells.sizes(), (std::vector<int64_t>{2, 12}));
+  EXPECT_EQ(cells.scalar_type(), at::kLong);
+  EXPECT_TRUE(cells.ge(0).logical_and(cells.lt(12)).all().item<bool>());
+  at::manual_seed(2);
+  EXPECT_TRUE(at::equal(cells, objective->PredictedCells(input)));
 }
 
 // Gradients of random weights and tokens under autocast to bfloat16, which has 8 bits, against those in fp32.
