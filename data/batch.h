@@ -16,6 +16,8 @@ struct Batch {
   at::Tensor labels;  // [B] int64
   // [B,K] float soft targets, where mixing made some; else undefined.
   at::Tensor soft_labels;
+  // [B,K] float, what the teacher says of the images, where there is a teacher; else undefined.
+  at::Tensor teacher_logits;
   std::vector<int64_t> indices;  // [B] of the samples in the dataset
 
   int64_t size() const { return images.size(0); }

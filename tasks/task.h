@@ -49,6 +49,8 @@ class Task : public Module {
 
   // The loss of a training batch. `progress`: share of the training that is over, 0 to 1, for schedules.
   virtual TaskOutput Train(const Batch& batch, double progress) = 0;
+  // Whether Train needs the batch's teacher_logits.
+  virtual bool WantsTeacher() const { return false; }
   // Adds a validation batch to `metrics` ("top1", "top5", "loss"); no objectives are run.
   virtual void Evaluate(const Batch& batch, Metrics& metrics) = 0;
   // Name of the evaluation metric by which checkpoints are compared, greater being better, such as "top1".
