@@ -10,12 +10,18 @@
 #include <vector>
 
 #include "ATen/ops/cross_entropy_loss.h"
+#include "ATen/ops/kl_div.h"
+#include "ATen/ops/log_softmax.h"
 #include "absl/strings/str_cat.h"
 #include "c10/core/GradMode.h"
+#include "plugin/logging.h"
 #include "plugin/registry.h"
 
 namespace graticule {
 namespace {
+
+double Alpha(const Distillation& config) { return config.has_alpha() ? config.alpha() : 0.5; }
+double Temperature(const Distillation& config) { return config.has_temperature() ? config.temperature() : 3; }
 
 void CheckWeight(const ObjectiveSpec& spec, const std::string& path, FieldErrors& errors) {
   if (spec.has_weight() && !(spec.weight() >= 0 && std::isfinite(spec.weight()))) {
@@ -35,7 +41,28 @@ void CheckWeight(const ObjectiveSpec& spec, const std::string& path, FieldErrors
   }
 }
 
+void CheckDistillation(const Distillation& config, FieldErrors& errors) {
+  if (!Distillation::Type_IsValid(config.type())) {
+    errors.Add("task.distillation.type", absl::StrCat("must be HARD or SOFT, found ", config.type()));
+  }
+  if (const double alpha = Alpha(config); !(alpha >= 0 && alpha <= 1)) {
+    errors.Add("task.distillation.alpha", absl::StrCat("must be in [0, 1], found ", alpha));
+  }
+  if (const double temperature = Temperature(config); !(temperature > 0 && std::isfinite(temperature))) {
+    errors.Add("task.distillation.temperature", absl::StrCat("must be positive, found ", temperature));
+  }
+}
+
 }  // namespace
+
+at::Tensor DistillationLoss(const Distillation& config, const at::Tensor& logits, const at::Tensor& teacher_logits) {
+  if (config.type() != Distillation::SOFT) return at::cross_entropy_loss(logits, teacher_logits.argmax(1));
+  const double temperature = Temperature(config);
+  const at::Tensor divergence =
+      at::kl_div(at::log_softmax(logits.div(temperature), 1), at::log_softmax(teacher_logits.div(temperature), 1),
+                 /*reduction=sum*/ 2, /*log_target=*/true);
+  return divergence.mul(temperature * temperature / static_cast<double>(logits.numel()));
+}
 
 double ObjectiveWeight(const ObjectiveSpec& spec, double progress) {
   const auto& points = spec.weight_schedule();
@@ -57,6 +84,7 @@ absl::StatusOr<std::unique_ptr<Task>> ClassificationTask::Create(const Classific
   if (!(config.label_smoothing() >= 0 && config.label_smoothing() < 1)) {
     errors.Add("task.label_smoothing", absl::StrCat("must be in [0, 1), found ", config.label_smoothing()));
   }
+  if (config.has_distillation()) CheckDistillation(config.distillation(), errors);
   const int64_t known_classes = context.class_names.size();
   const int64_t classes = known_classes > 0 ? known_classes : config.num_classes();
   if (config.num_classes() < 0) {
@@ -117,10 +145,16 @@ ClassificationTask::Model::Model(std::unique_ptr<Backbone> backbone_in, std::uni
   }
 }
 
-at::Tensor ClassificationTask::Model::Logits(const TokenMap& tokens) {
+std::pair<at::Tensor, at::Tensor> ClassificationTask::Model::HeadLogits(const TokenMap& tokens) {
   const at::Tensor pooled = pooling->Forward(tokens);
-  if (head_dist == nullptr) return head.Forward(pooled);
-  return head.Forward(pooled.select(1, 0)).add(head_dist->Forward(pooled.select(1, 1))).div(2);
+  if (head_dist != nullptr) return {head.Forward(pooled.select(1, 0)), head_dist->Forward(pooled.select(1, 1))};
+  const at::Tensor logits = head.Forward(pooled);
+  return {logits, logits};
+}
+
+at::Tensor ClassificationTask::Model::Logits(const TokenMap& tokens) {
+  const auto [logits, distilled] = HeadLogits(tokens);
+  return head_dist == nullptr ? logits : logits.add(distilled).div(2);
 }
 
 ClassificationTask::ClassificationTask(const Classification& config, std::unique_ptr<Model> model)
@@ -128,12 +162,8 @@ ClassificationTask::ClassificationTask(const Classification& config, std::unique
 
 TaskOutput ClassificationTask::Train(const Batch& batch, double progress) {
   const TokenMap tokens = model_->backbone->Forward(batch.images);
-  const at::Tensor logits = model_->Logits(tokens).to(at::kFloat);
-  const at::Tensor& target = batch.soft_labels.defined() ? batch.soft_labels : batch.labels;
-
   TaskOutput output;
-  output.loss = at::cross_entropy_loss(logits, target, /*weight=*/{}, /*reduction=mean*/ 1, /*ignore_index=*/-100,
-                                       config_.label_smoothing());
+  output.loss = ModelLoss(batch, tokens, output.metrics);
   const ObjectiveInput input = InputOfObjectives(batch.images, tokens);
   for (const Auxiliary& auxiliary : objectives_) {
     const ObjectiveOutput result = auxiliary.objective->Forward(input);
@@ -142,6 +172,25 @@ TaskOutput ClassificationTask::Train(const Batch& batch, double progress) {
   }
   output.metrics.Add("loss", output.loss.detach().mul(batch.size()), batch.size());
   return output;
+}
+
+at::Tensor ClassificationTask::ModelLoss(const Batch& batch, const TokenMap& tokens, Metrics& metrics) const {
+  const at::Tensor& target = batch.soft_labels.defined() ? batch.soft_labels : batch.labels;
+  const auto loss_on_labels = [&](const at::Tensor& logits) {
+    return at::cross_entropy_loss(logits.to(at::kFloat), target, /*weight=*/{}, /*reduction=mean*/ 1,
+                                  /*ignore_index=*/-100, config_.label_smoothing());
+  };
+  if (!config_.has_distillation()) return loss_on_labels(model_->Logits(tokens));
+
+  CHECK(batch.teacher_logits.defined()) << "whoever trains a task that wants a teacher asks one";
+  const auto [logits, distilled] = model_->HeadLogits(tokens);
+  const at::Tensor loss =
+      DistillationLoss(config_.distillation(), distilled.to(at::kFloat), batch.teacher_logits.detach());
+  const at::Tensor agreed = distilled.argmax(1).eq(batch.teacher_logits.argmax(1));  // [B]
+  metrics.Add("distillation/loss", loss.detach().mul(batch.size()), batch.size());
+  metrics.Add("distillation/agreement", agreed.sum().mul(100.0), batch.size());
+  const double alpha = Alpha(config_.distillation());
+  return loss_on_labels(logits).mul(1 - alpha).add(loss, alpha);
 }
 
 void ClassificationTask::Evaluate(const Batch& batch, Metrics& metrics) {

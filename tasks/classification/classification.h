@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -19,15 +20,18 @@
 
 namespace graticule {
 
-// L = cross-entropy(head(pooling(backbone(images))), labels) + Σ λ_o · L_o over the objectives o.
+// L = cross-entropy(head(pooling(backbone(images))), labels) + Σ λ_o · L_o over the objectives o. With distillation
+// (1 − α) · cross-entropy + α · DistillationLoss is in the cross-entropy's place.
 //
-// Metrics in training: "loss" (the sum), "NAME/loss" and what else each objective reports. In evaluation: "loss" (plain
-// cross-entropy), "top1" and "top5" in percent.
+// Metrics in training: "loss" (the sum), "NAME/loss" and what else each objective reports; with distillation
+// "distillation/loss" and "distillation/agreement", how often student and teacher find the same class likeliest, in
+// percent. In evaluation: "loss" (plain cross-entropy), "top1" and "top5" in percent.
 class ClassificationTask : public Task {
  public:
   static absl::StatusOr<std::unique_ptr<Task>> Create(const Classification& config, const TaskContext& context);
 
   TaskOutput Train(const Batch& batch, double progress) override;
+  bool WantsTeacher() const override { return config_.has_distillation(); }
   void Evaluate(const Batch& batch, Metrics& metrics) override;
   std::string HeadlineMetric() const override { return "top1"; }
   std::map<std::string, at::Tensor> Predict(const at::Tensor& images, const PredictOptions& options) override;
@@ -54,6 +58,9 @@ class ClassificationTask : public Task {
   class Model : public Module {
    public:
     Model(std::unique_ptr<Backbone> backbone, std::unique_ptr<Pooling> pooling, int64_t classes);
+    // [B,K] of the class token's head and of the distillation token's; without such a token twice those of the one
+    // head.
+    std::pair<at::Tensor, at::Tensor> HeadLogits(const TokenMap& tokens);
     // [B,K]; with a distillation token the mean of the two heads.
     at::Tensor Logits(const TokenMap& tokens);
     std::string TypeName() const override { return "Model"; }
@@ -66,12 +73,20 @@ class ClassificationTask : public Task {
 
   ClassificationTask(const Classification& config, std::unique_ptr<Model> model);
 
+  // The loss on the labels and, where there is one, on the teacher.
+  at::Tensor ModelLoss(const Batch& batch, const TokenMap& tokens, Metrics& metrics) const;
   ObjectiveInput InputOfObjectives(const at::Tensor& images, const TokenMap& tokens) const;
 
   Classification config_;
   Model* model_;
   std::vector<Auxiliary> objectives_;
 };
+
+// What a student with `logits` [B,K] has yet to learn from a teacher with `teacher_logits` [B,K] (0-d), as in losses.py
+// of github.com/facebookresearch/deit:
+//   HARD: cross-entropy(logits, argmax teacher_logits)
+//   SOFT: T² / (B · K) · Σ p_t · (log p_t − log p) over batch and classes, p = softmax(logits / T), p_t the teacher's
+at::Tensor DistillationLoss(const Distillation& config, const at::Tensor& logits, const at::Tensor& teacher_logits);
 
 // λ of an objective when `progress` (0 to 1) of the training is over.
 double ObjectiveWeight(const ObjectiveSpec& spec, double progress);

@@ -4,6 +4,7 @@
 #include <memory>
 #include <string>
 
+#include "ATen/ops/allclose.h"
 #include "ATen/ops/arange.h"
 #include "ATen/ops/equal.h"
 #include "ATen/ops/full.h"
@@ -14,6 +15,7 @@
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
 #include "gmock/gmock.h"
+#include "google/protobuf/duration.pb.h"
 #include "google/protobuf/empty.pb.h"
 #include "google/protobuf/timestamp.pb.h"
 #include "google/protobuf/wrappers.pb.h"
@@ -47,6 +49,13 @@ class MeanPooling : public Pooling {
  public:
   TokenContract contract() const override { return {.class_token = false}; }
   at::Tensor Forward(const TokenMap& map) override { return map.tokens.mean(1); }
+};
+
+// The first pixel is the class token, the second the distillation token.
+class TwoTokenPooling : public Pooling {
+ public:
+  TokenContract contract() const override { return {.class_token = false, .distillation_token = true}; }
+  at::Tensor Forward(const TokenMap& map) override { return map.tokens.narrow(1, 0, 2); }
 };
 
 // Its loss is the square of a weight that starts at 2.
@@ -85,6 +94,10 @@ const Registration<Backbone, google::protobuf::BoolValue> kBackbone("", "",
 const Registration<Pooling, google::protobuf::Empty> kPooling(
     "", "", [](const google::protobuf::Empty&, const PoolingContext&) -> absl::StatusOr<std::unique_ptr<Pooling>> {
       return std::make_unique<MeanPooling>();
+    });
+const Registration<Pooling, google::protobuf::Duration> kTwoTokenPooling(
+    "", "", [](const google::protobuf::Duration&, const PoolingContext&) -> absl::StatusOr<std::unique_ptr<Pooling>> {
+      return std::make_unique<TwoTokenPooling>();
     });
 const Registration<Objective, google::protobuf::Timestamp> kObjective(
     "", "",
@@ -217,6 +230,143 @@ TEST(ClassificationTest, WeightScheduleIsLinearBetweenItsPoints) {
   EXPECT_NEAR(ObjectiveWeight(spec, 0.3), 0.75, 1e-12);
   EXPECT_EQ(ObjectiveWeight(spec, 0.6), 2);
   EXPECT_EQ(ObjectiveWeight(spec, 1), 2);
+}
+
+Classification Distilled(Distillation::Type type) {
+  Classification config;
+  config.mutable_distillation()->set_type(type);
+  return config;
+}
+
+TEST(ClassificationTest, HardDistillationIsCrossEntropyWithTheTeachersClass) {
+  const at::Tensor logits = at::randn({4, 6}), teacher = at::randn({4, 6});
+  double expected = 0;
+  for (int b = 0; b < 4; ++b) {
+    int likeliest = 0;
+    double sum = 0;
+    for (int k = 0; k < 6; ++k) {
+      if (teacher[b][k].item<double>() > teacher[b][likeliest].item<double>()) likeliest = k;
+      sum += std::exp(logits[b][k].item<double>());
+    }
+    expected += (std::log(sum) - logits[b][likeliest].item<double>()) / 4;
+  }
+  const Classification config = Distilled(Distillation::HARD);
+  EXPECT_NEAR(DistillationLoss(config.distillation(), logits, teacher).item<double>(), expected, 1e-5);
+  EXPECT_NEAR(DistillationLoss(Distillation(), logits, teacher).item<double>(), expected, 1e-5);
+}
+
+TEST(ClassificationTest, SoftDistillationIsTheDivergenceAtATemperature) {
+  const at::Tensor logits = at::randn({4, 6}), teacher = at::randn({4, 6}).mul(3);
+  Distillation config = Distilled(Distillation::SOFT).distillation();
+  for (const double temperature : {3.0, 0.5}) {
+    if (temperature != 3) config.set_temperature(temperature);
+    double expected = 0;
+    for (int b = 0; b < 4; ++b) {
+      double sum = 0, sum_of_teacher = 0;
+      for (int k = 0; k < 6; ++k) {
+        sum += std::exp(logits[b][k].item<double>() / temperature);
+        sum_of_teacher += std::exp(teacher[b][k].item<double>() / temperature);
+      }
+      for (int k = 0; k < 6; ++k) {
+        const double p = std::exp(logits[b][k].item<double>() / temperature) / sum;
+        const double p_of_teacher = std::exp(teacher[b][k].item<double>() / temperature) / sum_of_teacher;
+        expected += temperature * temperature / (4 * 6) * p_of_teacher * std::log(p_of_teacher / p);
+      }
+    }
+    EXPECT_NEAR(DistillationLoss(config, logits, teacher).item<double>(), expected, 1e-5 * expected) << temperature;
+  }
+}
+
+at::Tensor Find(const Task& task, const std::string& name) {
+  for (const NamedParameter& parameter : task.ModelParameters()) {
+    if (parameter.name == name) return parameter.tensor;
+  }
+  ADD_FAILURE() << name;
+  return {};
+}
+
+TEST(ClassificationTest, EachTokenOfADistilledModelHasItsOwnTeacher) {
+  TaskContext context = Context(1);
+  context.pooling.PackFrom(google::protobuf::Duration());
+  Batch batch = MakeBatch();
+  batch.teacher_logits = at::randn({4, 6});
+  for (const Distillation::Type type : {Distillation::HARD, Distillation::SOFT}) {
+    for (const double alpha : {0.0, 0.3, 1.0}) {
+      Classification config = Distilled(type);
+      config.set_label_smoothing(0.1);
+      config.mutable_distillation()->set_alpha(alpha);
+      const auto task = Make(config, context);
+      EXPECT_TRUE(task->WantsTeacher());
+      const at::Tensor pixels = batch.images.flatten(2);  // [B,3,N]
+      const auto head = [&](const std::string& name, int pixel) {
+        return pixels.select(2, pixel)
+            .matmul(Find(*task, name + ".weight").detach().t())
+            .add(Find(*task, name + ".bias").detach());
+      };
+      const at::Tensor log_p = at::log_softmax(head("head", 0), 1), distilled = head("head_dist", 1);
+      const double loss_on_labels =
+          0.9 * -log_p.gather(1, batch.labels.unsqueeze(1)).mean().item<double>() - 0.1 * log_p.mean().item<double>();
+      const double loss_on_teacher =
+          DistillationLoss(config.distillation(), distilled, batch.teacher_logits).item<double>();
+
+      TaskOutput output = task->Train(batch, 0);
+      EXPECT_NEAR(output.loss.item<double>(), (1 - alpha) * loss_on_labels + alpha * loss_on_teacher + 0.5 * 4, 1e-5);
+      auto means = output.metrics.Means();
+      EXPECT_NEAR(means["distillation/loss"], loss_on_teacher, 1e-5);
+      EXPECT_EQ(means["distillation/agreement"],
+                100 * distilled.argmax(1).eq(batch.teacher_logits.argmax(1)).to(at::kDouble).mean().item<double>());
+      output.loss.backward();
+      const auto learns = [&](const std::string& name) {
+        return Find(*task, name).grad().abs().max().item<double>() > 0;
+      };
+      EXPECT_EQ(learns("head.weight"), alpha < 1);
+      EXPECT_EQ(learns("head_dist.weight"), alpha > 0);
+    }
+  }
+}
+
+TEST(ClassificationTest, WithoutDistillationBothHeadsLearnTheLabelsByTheirMean) {
+  TaskContext context = Context();
+  context.pooling.PackFrom(google::protobuf::Duration());
+  const auto task = Make({}, context);
+  EXPECT_FALSE(task->WantsTeacher());
+  Batch batch = MakeBatch();
+  batch.teacher_logits = at::randn({4, 6});  // which nobody asks for
+  const at::Tensor log_p = at::log_softmax(task->Predict(batch.images, {}).at("logits").detach(), 1);
+  TaskOutput output = task->Train(batch, 0);
+  EXPECT_NEAR(output.loss.item<double>(), -log_p.gather(1, batch.labels.unsqueeze(1)).mean().item<double>(), 1e-5);
+  EXPECT_EQ(output.metrics.Means().size(), 1);
+  output.loss.backward();
+  EXPECT_TRUE(at::allclose(Find(*task, "head.bias").grad(), Find(*task, "head_dist.bias").grad()));
+}
+
+// Of a model without a distillation token; the soft labels of a mixed batch are the labels' part.
+TEST(ClassificationTest, OneHeadLearnsFromLabelsAndTeacher) {
+  const auto task = Make(Distilled(Distillation::HARD), Context());
+  Batch batch = MakeBatch();
+  batch.soft_labels = at::softmax(at::randn({4, 6}), 1);
+  batch.teacher_logits = at::randn({4, 6}).set_requires_grad(true);
+  const at::Tensor log_p = LogProbabilities(*task, batch.images);
+  const double on_labels = -log_p.mul(batch.soft_labels).sum().item<double>() / 4;
+  const double on_teacher = -log_p.gather(1, batch.teacher_logits.argmax(1, true)).mean().item<double>();
+  const TaskOutput output = task->Train(batch, 0);
+  EXPECT_NEAR(output.loss.item<double>(), 0.5 * on_labels + 0.5 * on_teacher, 1e-5);
+  output.loss.backward();
+  EXPECT_FALSE(batch.teacher_logits.grad().defined());
+}
+
+TEST(ClassificationTest, DistillationWithoutTheTeachersLogitsIsABug) {
+  const auto task = Make(Distilled(Distillation::SOFT), Context());
+  EXPECT_DEATH(task->Train(MakeBatch(), 0), "teacher");
+}
+
+TEST(ClassificationTest, MistakesOfTheDistillation) {
+  Classification config;
+  config.mutable_distillation()->set_type(static_cast<Distillation::Type>(7));
+  config.mutable_distillation()->set_alpha(1.5);
+  config.mutable_distillation()->set_temperature(0);
+  EXPECT_THAT(ErrorPaths(Registry<Task>::Create(config, Context()).status()),
+              ElementsAre("task.distillation.type", "task.distillation.alpha", "task.distillation.temperature"));
 }
 
 TEST(ClassificationTest, TopOneAndTopFiveCountRanks) {
