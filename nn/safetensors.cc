@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <cstring>
+#include <functional>
 #include <limits>
 #include <map>
 #include <set>
@@ -183,7 +183,7 @@ at::Tensor Safetensors::Find(std::string_view name) const {
   return at::Tensor();
 }
 
-std::string SerializeSafetensors(const Safetensors& contents) {
+SafetensorsLayout LayOutSafetensors(const Safetensors& contents) {
   std::vector<std::pair<std::string, at::Tensor>> tensors;
   for (const auto& [name, tensor] : contents.tensors) {
     CHECK(tensor.defined() && !tensor.is_meta()) << "'" << name << "' has no data to write";
@@ -209,12 +209,21 @@ std::string SerializeSafetensors(const Safetensors& contents) {
   text.append((kAlignment - header_size % kAlignment) % kAlignment, ' ');
   header_size = text.size();
 
-  std::string bytes;
-  bytes.reserve(sizeof(header_size) + text.size() + data_size);
   static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format is little-endian");
-  bytes.append(reinterpret_cast<const char*>(&header_size), sizeof(header_size));
-  bytes.append(text);
-  for (const auto& [name, tensor] : tensors) {
+  text.insert(0, reinterpret_cast<const char*>(&header_size), sizeof(header_size));
+  SafetensorsLayout layout{.header = std::move(text)};
+  for (auto& [name, tensor] : tensors) layout.data.push_back(std::move(tensor));
+  return layout;
+}
+
+std::string SerializeSafetensors(const Safetensors& contents) {
+  const SafetensorsLayout layout = LayOutSafetensors(contents);
+  size_t size = layout.header.size();
+  for (const at::Tensor& tensor : layout.data) size += tensor.nbytes();
+  std::string bytes;
+  bytes.reserve(size);
+  bytes.append(layout.header);
+  for (const at::Tensor& tensor : layout.data) {
     bytes.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
   }
   return bytes;
@@ -257,26 +266,34 @@ absl::StatusOr<Safetensors> ReadSafetensors(const std::string& path) {
 }
 
 absl::StatusOr<Safetensors> ParseSafetensors(std::string_view bytes) {
+  return ReadSafetensors(bytes.size(), [&](absl::Span<char> into) {
+    bytes.remove_prefix(bytes.copy(into.data(), into.size()));
+    return absl::OkStatus();
+  });
+}
+
+absl::StatusOr<Safetensors> ReadSafetensors(uint64_t size,
+                                            const std::function<absl::Status(absl::Span<char> into)>& read) {
   uint64_t header_size;
-  if (bytes.size() < sizeof(header_size)) {
-    return absl::InvalidArgumentError(absl::StrCat("not a safetensors file: it has only ", bytes.size(), " bytes"));
+  if (size < sizeof(header_size)) {
+    return absl::InvalidArgumentError(absl::StrCat("not a safetensors file: it has only ", size, " bytes"));
   }
-  std::memcpy(&header_size, bytes.data(), sizeof(header_size));
-  bytes.remove_prefix(sizeof(header_size));
-  if (header_size > kMaxHeaderSize || header_size > bytes.size()) {
+  RETURN_IF_ERROR(read(absl::MakeSpan(reinterpret_cast<char*>(&header_size), sizeof(header_size))));
+  size -= sizeof(header_size);
+  if (header_size > kMaxHeaderSize || header_size > size) {
     return absl::InvalidArgumentError(absl::StrCat("not a safetensors file, or a cut one: it announces a header of ",
-                                                   header_size, " bytes and has ", bytes.size()));
+                                                   header_size, " bytes and has ", size));
   }
-  const std::string_view data = bytes.substr(header_size);
+  std::string header(header_size, '\0');
+  RETURN_IF_ERROR(read(absl::MakeSpan(header)));
   Safetensors contents;
-  ASSIGN_OR_RETURN(const std::vector<Entry> entries,
-                   ParseHeader(bytes.substr(0, header_size), data.size(), contents.metadata),
+  ASSIGN_OR_RETURN(const std::vector<Entry> entries, ParseHeader(header, size - header_size, contents.metadata),
                    "damaged, or not a safetensors file");
   for (const Entry& entry : entries) {
     // Other bytes than 0 and 1 are no values of a bool.
     const bool is_bool = entry.type == at::kBool;
     at::Tensor tensor = at::empty(entry.shape, at::TensorOptions(is_bool ? at::kByte : entry.type));
-    data.copy(static_cast<char*>(tensor.mutable_data_ptr()), entry.end - entry.begin, entry.begin);
+    RETURN_IF_ERROR(read(absl::MakeSpan(static_cast<char*>(tensor.mutable_data_ptr()), tensor.nbytes())));
     contents.tensors.emplace_back(entry.name, is_bool ? tensor.to(at::kBool) : tensor);
   }
   return contents;

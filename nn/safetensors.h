@@ -3,6 +3,8 @@
 #ifndef GRATICULE_NN_SAFETENSORS_H_
 #define GRATICULE_NN_SAFETENSORS_H_
 
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <string_view>
@@ -12,6 +14,7 @@
 #include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 
 namespace graticule {
 
@@ -32,6 +35,14 @@ absl::Status CopyByName(const Safetensors& from, const Safetensors& into);
 // at a multiple of its element size. Types: float 64, 32, 16, bfloat16, int 64, 32, 16, 8, uint8, bool; names differ.
 std::string SerializeSafetensors(const Safetensors& contents);
 
+// The same bytes without a copy of them: those before the data, and the tensors whose data follows, each after the
+// other.
+struct SafetensorsLayout {
+  std::string header;
+  std::vector<at::Tensor> data;
+};
+SafetensorsLayout LayOutSafetensors(const Safetensors& contents);
+
 // Writes `path` directly (not atomically), fsynced. Errors name the path.
 absl::Status WriteSafetensors(const std::string& path, const Safetensors& contents);
 
@@ -40,6 +51,10 @@ absl::Status WriteSafetensors(const std::string& path, const Safetensors& conten
 // their memory.
 absl::StatusOr<Safetensors> ReadSafetensors(const std::string& path);
 absl::StatusOr<Safetensors> ParseSafetensors(std::string_view bytes);
+// The same of `size` bytes that `read` gives in their order: the next ones, as many as there is room for in `into`. Its
+// errors are passed on.
+absl::StatusOr<Safetensors> ReadSafetensors(uint64_t size,
+                                            const std::function<absl::Status(absl::Span<char> into)>& read);
 
 }  // namespace graticule
 

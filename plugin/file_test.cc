@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
@@ -66,6 +67,44 @@ TEST(FileTest, AppenderGoesOnWhereTheFileEnds) {
   ASSERT_TRUE(appender->Write("two\n").ok());
   ASSERT_TRUE(appender->Flush().ok());
   EXPECT_EQ(*ReadFile(path), "one\ntwo\n");
+}
+
+TEST(FileTest, AppenderMovesWithWhatItKeeps) {
+  const std::string folder = testing::TempDir();
+  ASSERT_TRUE(WriteFile(folder + "/moved_1", "").ok());
+  ASSERT_TRUE(WriteFile(folder + "/moved_2", "").ok());
+  {
+    Appender first = *Appender::Open(folder + "/moved_1"), second = *Appender::Open(folder + "/moved_2");
+    ASSERT_TRUE(first.Write("one").ok());
+    ASSERT_TRUE(second.Write("two").ok());
+    first = std::move(second);
+    ASSERT_TRUE(first.Write("three").ok());
+  }
+  EXPECT_EQ(*ReadFile(folder + "/moved_1"), "one");
+  EXPECT_EQ(*ReadFile(folder + "/moved_2"), "twothree");
+}
+
+TEST(FileTest, PiecesMakeAFile) {
+  const std::string path = testing::TempDir() + "/file_test_pieces";
+  auto writer = FileWriter::Open(path);
+  ASSERT_TRUE(writer.ok()) << writer.status();
+  ASSERT_TRUE(writer->Write("abc").ok());
+  ASSERT_TRUE(writer->Write("").ok());
+  ASSERT_TRUE(writer->Write("defg").ok());
+  ASSERT_TRUE(writer->Close().ok());
+
+  auto reader = FileReader::Open(path);
+  ASSERT_TRUE(reader.ok()) << reader.status();
+  EXPECT_EQ(reader->size(), 7);
+  char bytes[5] = {};
+  EXPECT_EQ(*reader->Read(bytes, 5), 5);
+  EXPECT_EQ(std::string(bytes, 5), "abcde");
+  EXPECT_EQ(*reader->Read(bytes, 5), 2);
+  EXPECT_EQ(std::string(bytes, 2), "fg");
+  EXPECT_EQ(*reader->Read(bytes, 5), 0);
+
+  EXPECT_THAT(std::string(FileReader::Open(testing::TempDir()).status().message()), HasSubstr("Is a directory"));
+  EXPECT_THAT(std::string(FileWriter::Open("/dev/full")->Write("x").message()), HasSubstr("No space left on device"));
 }
 
 TEST(FileTest, AppenderReportsAFullDisk) {

@@ -9,6 +9,9 @@
 #include <cstdint>
 #include <cstdio>
 #include <filesystem>
+#include <future>
+#include <iterator>
+#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -20,13 +23,14 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "absl/strings/str_join.h"
+#include "absl/types/span.h"
 #include "google/protobuf/io/tokenizer.h"
 #include "google/protobuf/text_format.h"
 #include "nn/weights_file.h"
 #include "plugin/file.h"
 #include "plugin/logging.h"
 #include "plugin/status.h"
+#include "plugin/version.h"
 
 namespace graticule {
 namespace {
@@ -53,12 +57,28 @@ std::string CheckpointsFolder(const std::string& run_directory) { return run_dir
 
 std::string StepName(int64_t step) { return absl::StrFormat("step-%06d", step); }
 
-std::string Sha256(std::string_view bytes) {
-  unsigned char digest[EVP_MAX_MD_SIZE];
-  unsigned int size = 0;
-  CHECK_EQ(EVP_Digest(bytes.data(), bytes.size(), digest, &size, EVP_sha256(), nullptr), 1);
-  return absl::BytesToHexString({reinterpret_cast<const char*>(digest), size});
-}
+// Files are written and read in pieces of this size, each hashed while it is in the processor's cache.
+constexpr size_t kPiece = 256 << 10;
+
+class Sha256 {
+ public:
+  Sha256() : context_(EVP_MD_CTX_new()) { CHECK_EQ(EVP_DigestInit_ex(context_.get(), EVP_sha256(), nullptr), 1); }
+
+  void Add(std::string_view bytes) { CHECK_EQ(EVP_DigestUpdate(context_.get(), bytes.data(), bytes.size()), 1); }
+  // Of all that was added. Called once.
+  std::string Hexadecimal() {
+    unsigned char digest[EVP_MAX_MD_SIZE];
+    unsigned int size = 0;
+    CHECK_EQ(EVP_DigestFinal_ex(context_.get(), digest, &size), 1);
+    return absl::BytesToHexString({reinterpret_cast<const char*>(digest), size});
+  }
+
+ private:
+  struct Free {
+    void operator()(EVP_MD_CTX* context) const { EVP_MD_CTX_free(context); }
+  };
+  std::unique_ptr<EVP_MD_CTX, Free> context_;
+};
 
 // Removes a file, or a folder with all that is in it, if it is there.
 absl::Status Remove(const std::string& path) {
@@ -86,22 +106,28 @@ absl::Status MoveIntoPlace(const std::string& temporary, const std::string& fold
   if (renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) == 0) return absl::OkStatus();
   // Network file systems can't exchange two names.
   if (errno != EINVAL && errno != ENOSYS) return ErrnoStatus("replace", folder);
-  RETURN_IF_ERROR(Remove(folder));
-  return Rename(temporary, folder);
+  const std::string old = folder + ".old" + kTemporary;
+  RETURN_IF_ERROR(Remove(old));
+  RETURN_IF_ERROR(Rename(folder, old));
+  const absl::Status renamed = Rename(temporary, folder);
+  if (!renamed.ok()) Rename(old, folder).IgnoreError();
+  return renamed;
 }
 
-template <typename Message>
-absl::Status ParseText(const std::string& text, Message& message) {
+// Fields that the message lacks are an error unless `allow_unknown` says otherwise.
+absl::Status ParseText(const std::string& text, google::protobuf::Message& message, bool allow_unknown = false) {
   // The parser's own way to report is the program's standard error.
   class FirstError : public google::protobuf::io::ErrorCollector {
    public:
     void AddError(int line, int column, const std::string& what) override {
       if (message.empty()) message = absl::StrCat("line ", line + 1, ": ", what);
     }
+    void AddWarning(int line, int column, const std::string& what) override {}
     std::string message;
   } error;
   google::protobuf::TextFormat::Parser parser;
   parser.RecordErrorsTo(&error);
+  parser.AllowUnknownField(allow_unknown);
   if (!parser.ParseFromString(text, &message)) return absl::DataLossError(error.message);
   return absl::OkStatus();
 }
@@ -140,22 +166,91 @@ absl::StatusOr<Manifest> ReadManifest(const std::string& folder) {
   return manifest;
 }
 
-// The bytes of a file that are those that were written.
-absl::StatusOr<std::string> ReadVerified(const std::string& folder, const Manifest::File& file) {
-  const std::string path = folder + "/" + file.name();
-  auto bytes = ReadFile(path);
-  if (absl::IsNotFound(bytes.status())) return absl::DataLossError(absl::StrCat("'", path, "' is missing"));
-  RETURN_IF_ERROR(bytes.status());
-  if (static_cast<int64_t>(bytes->size()) != file.size()) {
-    return absl::DataLossError(
-        absl::StrCat("'", path, "' is damaged: it has ", bytes->size(), " bytes instead of ", file.size()));
+// A file of a manifest, read once from its beginning to its end.
+class VerifiedReader {
+ public:
+  static absl::StatusOr<VerifiedReader> Open(const std::string& folder, const Manifest::File& file) {
+    const std::string path = folder + "/" + file.name();
+    auto reader = FileReader::Open(path);
+    if (absl::IsNotFound(reader.status())) return absl::DataLossError(absl::StrCat("'", path, "' is missing"));
+    RETURN_IF_ERROR(reader.status());
+    if (reader->size() != file.size()) {
+      return absl::DataLossError(
+          absl::StrCat("'", path, "' is damaged: it has ", reader->size(), " bytes instead of ", file.size()));
+    }
+    return VerifiedReader(path, file, *std::move(reader));
   }
-  if (Sha256(*bytes) != file.sha256()) {
-    return absl::DataLossError(absl::StrCat("'", path,
+
+  absl::Status Read(absl::Span<char> into) {
+    while (status_.ok() && !into.empty()) {
+      const absl::Span<char> piece = into.first(std::min(into.size(), kPiece));
+      const absl::StatusOr<size_t> count = file_.Read(piece.data(), piece.size());
+      status_ = count.status();
+      if (status_.ok() && *count < piece.size()) {
+        status_ = absl::DataLossError(absl::StrCat("'", path_, "' is damaged: it ended while it was read"));
+      }
+      hash_.Add({piece.data(), piece.size()});
+      unread_ -= piece.size();
+      into.remove_prefix(piece.size());
+    }
+    return status_;
+  }
+
+  // Whether the bytes are those that were written; reads what has not been read.
+  absl::Status Finish() {
+    std::vector<char> rest(std::min<size_t>(unread_, kPiece));
+    while (unread_ > 0) RETURN_IF_ERROR(Read(absl::MakeSpan(rest).first(std::min<size_t>(unread_, kPiece))));
+    RETURN_IF_ERROR(status_);
+    if (hash_.Hexadecimal() == sha256_) return absl::OkStatus();
+    return absl::DataLossError(absl::StrCat("'", path_,
                                             "' is damaged: its bytes have changed since it was written "
                                             "(SHA-256 differs from the manifest's)"));
   }
+
+ private:
+  VerifiedReader(const std::string& path, const Manifest::File& file, FileReader reader)
+      : path_(path), sha256_(file.sha256()), unread_(file.size()), file_(std::move(reader)) {}
+
+  std::string path_;
+  std::string sha256_;
+  size_t unread_;
+  FileReader file_;
+  Sha256 hash_;
+  absl::Status status_;
+};
+
+absl::StatusOr<std::string> ReadVerified(const std::string& folder, const Manifest::File& file) {
+  ASSIGN_OR_RETURN(VerifiedReader reader, VerifiedReader::Open(folder, file));
+  std::string bytes(file.size(), '\0');
+  RETURN_IF_ERROR(reader.Read(absl::MakeSpan(bytes)));
+  RETURN_IF_ERROR(reader.Finish());
   return bytes;
+}
+
+absl::StatusOr<Safetensors> ReadVerifiedTensors(const std::string& folder, const Manifest::File& file) {
+  try {
+    ASSIGN_OR_RETURN(VerifiedReader reader, VerifiedReader::Open(folder, file));
+    auto contents = ReadSafetensors(file.size(), [&](absl::Span<char> into) { return reader.Read(into); });
+    // A changed byte explains more than what became of it.
+    RETURN_IF_ERROR(reader.Finish());
+    RETURN_IF_ERROR(contents.status(), absl::StrCat("'", folder, "/", file.name(), "'"));
+    return contents;
+  } catch (...) {
+    return CurrentExceptionToStatus(absl::StrCat("reading '", folder, "/", file.name(), "'"));
+  }
+}
+
+absl::StatusOr<TrainState> ReadState(const std::string& folder, const Manifest& manifest) {
+  ASSIGN_OR_RETURN(const std::string text, ReadVerified(folder, *FindFile(manifest, kState)));
+  TrainState state;
+  const absl::Status status = ParseText(text, state);
+  if (status.ok()) return state;
+  // The bytes are those that were written, so it is this program that can't read them.
+  const std::string path = absl::StrCat("'", folder, "/", kState, "'");
+  if (!ParseText(text, state, /*allow_unknown=*/true).ok()) return Annotate(status, path);
+  return absl::FailedPreconditionError(absl::StrCat(path, " was written by Graticule ", state.graticule_version(),
+                                                    " and says what this one, ", kVersion,
+                                                    ", does not know: ", std::string(status.message())));
 }
 
 // Step folders, the newest first, with their steps.
@@ -166,7 +261,9 @@ absl::StatusOr<std::vector<std::pair<int64_t, std::string>>> StepFolders(const s
   for (fs::directory_iterator entry(checkpoints, error), end; !error && entry != end; entry.increment(error)) {
     const std::string name = entry->path().filename();
     int64_t step;
-    if (name.starts_with("step-") && absl::SimpleAtoi(name.substr(5), &step) && name == StepName(step)) {
+    std::error_code ignored;
+    if (name.starts_with("step-") && absl::SimpleAtoi(name.substr(5), &step) && name == StepName(step) &&
+        entry->is_directory(ignored)) {
       folders.emplace_back(step, entry->path());
     }
   }
@@ -192,23 +289,52 @@ absl::Status WriteFolder(const std::string& folder, const Checkpoint& checkpoint
   fs::create_directory(folder, error);
   if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot make '", folder, "'"));
   Manifest manifest;
-  const auto write = [&](const std::string& name, const std::string& bytes) {
+  const auto write = [&](const std::string& name, const std::vector<std::string_view>& parts) -> absl::Status {
+    ASSIGN_OR_RETURN(FileWriter writer, FileWriter::Open(folder + "/" + name));
+    Sha256 hash;
+    int64_t size = 0;
+    for (std::string_view part : parts) {
+      size += static_cast<int64_t>(part.size());
+      for (; !part.empty(); part.remove_prefix(std::min(part.size(), kPiece))) {
+        const std::string_view piece = part.substr(0, kPiece);
+        hash.Add(piece);
+        RETURN_IF_ERROR(writer.Write(piece));
+      }
+    }
     Manifest::File* file = manifest.add_files();
     file->set_name(name);
-    file->set_size(static_cast<int64_t>(bytes.size()));
-    file->set_sha256(Sha256(bytes));
-    return WriteFile(folder + "/" + name, bytes);
+    file->set_size(size);
+    file->set_sha256(hash.Hexadecimal());
+    return writer.Close();
   };
   for (const auto& [name, member] : kTensorFiles) {
     Safetensors contents = checkpoint.*member;
     if (contents.tensors.empty() && name != std::string_view(kModel)) continue;
     if (name == std::string_view(kEma))
       contents.metadata.insert(checkpoint.model.metadata.begin(), checkpoint.model.metadata.end());
-    RETURN_IF_ERROR(write(name, SerializeSafetensors(contents)));
+    const SafetensorsLayout layout = LayOutSafetensors(contents);
+    std::vector<std::string_view> parts = {layout.header};
+    for (const at::Tensor& tensor : layout.data) {
+      parts.emplace_back(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
+    }
+    RETURN_IF_ERROR(write(name, parts));
   }
-  RETURN_IF_ERROR(write(kState, PrintText(checkpoint.state)));
+  RETURN_IF_ERROR(write(kState, {PrintText(checkpoint.state)}));
   RETURN_IF_ERROR(WriteFile(folder + "/" + kManifest, PrintText(manifest)));
   return SyncFolder(folder);
+}
+
+// Removes what half-written saves left behind. Tries all, whatever fails.
+absl::Status RemoveLeftovers(const std::string& checkpoints) {
+  std::vector<std::string> leftovers;
+  std::error_code error;
+  for (fs::directory_iterator entry(checkpoints, error), end; !error && entry != end; entry.increment(error)) {
+    if (entry->path().extension() == kTemporary) leftovers.push_back(entry->path());
+  }
+  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot list '", checkpoints, "'"));
+  absl::Status status;
+  for (const std::string& path : leftovers) status.Update(Remove(path));
+  return status;
 }
 
 // The step folder that a folder stands for: itself, or a run directory's last.
@@ -216,6 +342,9 @@ absl::StatusOr<std::string> FindStepFolder(const std::string& path) {
   if (Exists(path + "/" + kManifest)) return path;
   const std::string last = CheckpointsFolder(path) + "/last";
   if (Exists(last)) return last;
+  // A kill before the link was moved.
+  ASSIGN_OR_RETURN(const auto folders, StepFolders(CheckpointsFolder(path)));
+  if (!folders.empty()) return folders.front().second;
   return absl::NotFoundError(absl::StrCat("the folder '", path,
                                           "' has no checkpoint: neither checkpoints/last, as a run ",
                                           "directory has it, nor ", kManifest, ", as a step folder has it"));
@@ -225,11 +354,9 @@ absl::StatusOr<Safetensors> ReadFolderWeights(const std::string& folder, bool em
   ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(folder));
   const Manifest::File* file = ema ? FindFile(manifest, kEma) : nullptr;
   if (file == nullptr) file = FindFile(manifest, kModel);
-  ASSIGN_OR_RETURN(const std::string bytes, ReadVerified(folder, *file));
-  ASSIGN_OR_RETURN(Safetensors weights, ParseSafetensors(bytes));
+  ASSIGN_OR_RETURN(Safetensors weights, ReadVerifiedTensors(folder, *file));
   if (const Manifest::File* objectives = FindFile(manifest, kObjectives); objectives != nullptr) {
-    ASSIGN_OR_RETURN(const std::string more_bytes, ReadVerified(folder, *objectives));
-    ASSIGN_OR_RETURN(const Safetensors more, ParseSafetensors(more_bytes));
+    ASSIGN_OR_RETURN(const Safetensors more, ReadVerifiedTensors(folder, *objectives));
     for (const auto& [name, tensor] : more.tensors) weights.tensors.emplace_back(kObjectivesPrefix + name, tensor);
   }
   return weights;
@@ -241,7 +368,8 @@ absl::StatusOr<Safetensors> ReadFileWeights(const std::string& path, bool ema) {
   if (Exists(folder / kManifest)) {
     ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(folder));
     if (const Manifest::File* file = FindFile(manifest, fs::path(path).filename().string()); file != nullptr) {
-      RETURN_IF_ERROR(ReadVerified(folder, *file).status());
+      ASSIGN_OR_RETURN(VerifiedReader reader, VerifiedReader::Open(folder, *file));
+      RETURN_IF_ERROR(reader.Finish());
     }
   }
   return ReadWeightsFile(path, ema);
@@ -260,26 +388,44 @@ absl::Status SaveCheckpoint(const std::string& run_directory, const Checkpoint& 
   if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat(context, ": cannot make '", checkpoints, "'"));
   RETURN_IF_ERROR(SyncFolder(run_directory), context);
 
+  // The room that they take may be what this one lacks. If they stay, they do no harm.
+  RemoveLeftovers(checkpoints).IgnoreError();
+
   absl::Status status = WriteFolder(temporary, checkpoint);
   if (status.ok()) status = MoveIntoPlace(temporary, folder);
   if (status.ok()) status = SyncFolder(checkpoints);
-  const absl::Status removed = Remove(temporary);
-  RETURN_IF_ERROR(status, context);
-  RETURN_IF_ERROR(removed, context);
-  return Annotate(SetLast(checkpoints, name), context);
+  if (status.ok()) status = SetLast(checkpoints, name);
+  RemoveLeftovers(checkpoints).IgnoreError();
+  return Annotate(status, context);
+}
+
+std::string CheckpointFolder(const std::string& run_directory, int64_t step) {
+  return CheckpointsFolder(run_directory) + "/" + StepName(step);
 }
 
 absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& folder) {
   ASSIGN_OR_RETURN(const Manifest manifest, ReadManifest(folder));
+  for (const Manifest::File& file : manifest.files()) {
+    const auto is_it = [&](const auto& known) { return known.first == file.name(); };
+    if (file.name() != kState && std::none_of(std::begin(kTensorFiles), std::end(kTensorFiles), is_it)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("'", folder, "' has a file that this Graticule, ", kVersion, ", does not know: ", file.name()));
+    }
+  }
   Checkpoint checkpoint;
+  ASSIGN_OR_RETURN(checkpoint.state, ReadState(folder, manifest));
+  std::vector<std::future<absl::Status>> reads;
   for (const auto& [name, member] : kTensorFiles) {
     const Manifest::File* file = FindFile(manifest, name);
     if (file == nullptr) continue;
-    ASSIGN_OR_RETURN(const std::string bytes, ReadVerified(folder, *file));
-    ASSIGN_OR_RETURN(checkpoint.*member, ParseSafetensors(bytes), absl::StrCat("'", folder, "/", name, "'"));
+    reads.push_back(std::async(std::launch::async, [&folder, file, &into = checkpoint.*member]() -> absl::Status {
+      ASSIGN_OR_RETURN(into, ReadVerifiedTensors(folder, *file));
+      return absl::OkStatus();
+    }));
   }
-  ASSIGN_OR_RETURN(const std::string text, ReadVerified(folder, *FindFile(manifest, kState)));
-  RETURN_IF_ERROR(ParseText(text, checkpoint.state), absl::StrCat("'", folder, "/", kState, "'"));
+  absl::Status status;
+  for (std::future<absl::Status>& read : reads) status.Update(read.get());
+  RETURN_IF_ERROR(status);
   return checkpoint;
 }
 
@@ -289,6 +435,9 @@ absl::StatusOr<std::optional<Checkpoint>> LoadNewestCheckpoint(const std::string
   ASSIGN_OR_RETURN(const auto folders, StepFolders(checkpoints));
   for (const auto& [step, folder] : folders) {
     auto checkpoint = LoadCheckpoint(folder);
+    if (checkpoint.ok() && checkpoint->state.step() != step) {
+      checkpoint = absl::DataLossError(absl::StrCat("'", folder, "' holds the step ", checkpoint->state.step()));
+    }
     if (checkpoint.ok()) {
       if (folder != folders.front().second) {
         const absl::Status linked = SetLast(checkpoints, StepName(step));
@@ -307,25 +456,25 @@ absl::StatusOr<std::optional<Checkpoint>> LoadNewestCheckpoint(const std::string
   return std::optional<Checkpoint>();
 }
 
-absl::Status PruneCheckpoints(const std::string& run_directory, int keep, std::optional<int64_t> best) {
+absl::Status PruneCheckpoints(const std::string& run_directory, const Retention& retention) {
   const std::string checkpoints = CheckpointsFolder(run_directory);
-  ASSIGN_OR_RETURN(const auto folders, StepFolders(checkpoints));
-  for (size_t i = std::max(keep, 1); i < folders.size(); ++i) {
-    const auto& [step, folder] = folders[i];
-    // Under its own name it would look damaged if removing it were cut short.
-    if (step == best) continue;
-    RETURN_IF_ERROR(Remove(folder + kTemporary));
-    RETURN_IF_ERROR(Rename(folder, folder + kTemporary));
-  }
   if (!Exists(checkpoints)) return absl::OkStatus();
-  std::vector<std::string> leftovers;
-  std::error_code error;
-  for (fs::directory_iterator entry(checkpoints, error), end; !error && entry != end; entry.increment(error)) {
-    if (entry->path().extension() == kTemporary) leftovers.push_back(entry->path());
+  ASSIGN_OR_RETURN(const auto folders, StepFolders(checkpoints));
+  std::error_code ignored;
+  const std::string last = fs::read_symlink(checkpoints + "/last", ignored);
+  absl::Status status;
+  for (size_t i = std::max(retention.keep, 1); i < folders.size(); ++i) {
+    const auto& [step, folder] = folders[i];
+    if (step == retention.best || (retention.every > 0 && step % retention.every == 0) || StepName(step) == last) {
+      continue;
+    }
+    // Under its own name it would look damaged if removing it were cut short.
+    absl::Status moved = Remove(folder + kTemporary);
+    if (moved.ok()) moved = Rename(folder, folder + kTemporary);
+    status.Update(moved);
   }
-  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot list '", checkpoints, "'"));
-  for (const std::string& path : leftovers) RETURN_IF_ERROR(Remove(path));
-  return absl::OkStatus();
+  status.Update(RemoveLeftovers(checkpoints));
+  return status;
 }
 
 absl::StatusOr<Safetensors> ReadWeights(const std::string& path, bool ema) {

@@ -31,7 +31,11 @@ struct Checkpoint {
 // trace of the new one and does no harm to an older one.
 absl::Status SaveCheckpoint(const std::string& run_directory, const Checkpoint& checkpoint);
 
-// Reads a step folder and verifies its manifest. DataLoss names the file that is missing, cut or changed; other errors
+// The folder of a step, checkpoints/step-000123 under `run_directory`, whether it is there or not.
+std::string CheckpointFolder(const std::string& run_directory, int64_t step);
+
+// Reads a step folder and verifies its manifest, without a change to anything: so each rank loads the one that rank 0
+// found. DataLoss names the file that is missing, cut or changed; other errors
 // are those of reading.
 absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& folder);
 
@@ -40,9 +44,16 @@ absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& folder);
 absl::StatusOr<std::optional<Checkpoint>> LoadNewestCheckpoint(const std::string& run_directory,
                                                                const std::function<void(const std::string&)>& report);
 
-// Removes all but the newest `keep` (at least one) step folders, the one of step `best`, and what half-written saves
-// left behind.
-absl::Status PruneCheckpoints(const std::string& run_directory, int keep, std::optional<int64_t> best);
+// The step folders that stay, besides the one that `last` points to.
+struct Retention {
+  int keep = 2;                 // the newest so many, at least one
+  int64_t every = 0;            // those of steps that are a multiple of it; 0: none
+  std::optional<int64_t> best;  // that of this step
+};
+
+// Removes the other step folders, and what half-written saves left behind. Tries all of them, whatever fails; the error
+// is the first.
+absl::Status PruneCheckpoints(const std::string& run_directory, const Retention& retention);
 
 // In front of the objectives' weights where they are among those of a model: objectives.apl.fc1.weight.
 inline constexpr char kObjectivesPrefix[] = "objectives.";

@@ -224,7 +224,7 @@ TEST_F(CheckpointTest, HalfWrittenSavesAreHarmless) {
   EXPECT_THAT(reports_, IsEmpty());
   Save(3);
   ExpectNewest(3);
-  ASSERT_TRUE(PruneCheckpoints(run_, 2, std::nullopt).ok());
+  ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 2}).ok());
   EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000002", "step-000003", "last"));
 
   // Killed between the renaming of the folder and the moving of the link.
@@ -312,13 +312,27 @@ TEST_F(CheckpointTest, ReadOnlyFolder) {
 TEST_F(CheckpointTest, PruneKeepsTheNewestAndTheBest) {
   for (int step = 1; step <= 5; ++step) Save(step);
   fs::create_directory(Folder("step-000009.damaged"));
-  ASSERT_TRUE(PruneCheckpoints(run_, 2, 2).ok());
+  ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 2, .best = 2}).ok());
   EXPECT_THAT(Names(run_ + "/checkpoints"),
               UnorderedElementsAre("step-000002", "step-000004", "step-000005", "step-000009.damaged", "last"));
-  ASSERT_TRUE(PruneCheckpoints(run_, 0, std::nullopt).ok());
+  ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 0}).ok());
   EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000005", "step-000009.damaged", "last"));
   ExpectNewest(5);
-  EXPECT_TRUE(PruneCheckpoints(run_ + "/none", 2, 2).ok());
+  EXPECT_TRUE(PruneCheckpoints(run_ + "/none", {.best = 2}).ok());
+}
+
+TEST_F(CheckpointTest, PruneKeepsEveryMultiple) {
+  for (int step = 1; step <= 9; ++step) Save(step);
+  ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 2, .every = 3, .best = 4}).ok());
+  EXPECT_THAT(Names(run_ + "/checkpoints"),
+              UnorderedElementsAre("step-000003", "step-000004", "step-000006", "step-000008", "step-000009", "last"));
+}
+
+// As when a damaged newer one could not be set aside.
+TEST_F(CheckpointTest, PruneKeepsTheLastOneWhateverItsNumber) {
+  for (const int step : {1, 8, 9, 2}) Save(step);
+  ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 1}).ok());
+  EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000002", "step-000009", "last"));
 }
 
 TEST_F(CheckpointTest, WeightsComeFromARunAStepFolderOrAFile) {
