@@ -10,17 +10,6 @@
 #include "ATen/ops/tensor.h"
 #include "data/random.h"
 
-// From ATen/autocast_mode.h, which includes the whole of ATen.
-namespace at::autocast {
-TORCH_API bool is_autocast_enabled(at::DeviceType device_type);
-TORCH_API void set_autocast_enabled(at::DeviceType device_type, bool enabled);
-TORCH_API at::ScalarType get_autocast_dtype(at::DeviceType device_type);
-TORCH_API void set_autocast_dtype(at::DeviceType device_type, at::ScalarType dtype);
-TORCH_API int increment_nesting();
-TORCH_API int decrement_nesting();
-TORCH_API void clear_cache();
-}  // namespace at::autocast
-
 namespace graticule {
 
 absl::StatusOr<c10::Device> ChooseDevice(const Trainer& trainer) {
@@ -36,24 +25,24 @@ void SetThreads(const Trainer& trainer) {
   if (trainer.threads() > 0) at::set_num_threads(trainer.threads());
 }
 
-void SeedDraws(std::initializer_list<uint64_t> key) { at::manual_seed(HashKey(key)); }
-
-AutocastScope::AutocastScope(Trainer::Precision precision, c10::Device device)
-    : device_(device.type()), on_(precision == Trainer::BF16) {
-  if (!on_) return;
-  previous_enabled_ = at::autocast::is_autocast_enabled(device_);
-  previous_dtype_ = at::autocast::get_autocast_dtype(device_);
-  at::autocast::set_autocast_enabled(device_, true);
-  at::autocast::set_autocast_dtype(device_, at::kBFloat16);
-  at::autocast::increment_nesting();
+void SetTf32(const Trainer& trainer) {
+  // These two keep LibTorch's older and newer settings of the same thing in step; its getters throw where they differ.
+  // cuDNN's is on where nobody says otherwise.
+  at::globalContext().setAllowTF32CuBLAS(trainer.tf32());
+  at::globalContext().setAllowTF32CuDNN(trainer.tf32());
 }
 
-AutocastScope::~AutocastScope() {
-  if (!on_) return;
-  // The last one out drops the cast copies of the weights, which the next step changes.
-  if (at::autocast::decrement_nesting() == 0) at::autocast::clear_cache();
-  at::autocast::set_autocast_dtype(device_, previous_dtype_);
-  at::autocast::set_autocast_enabled(device_, previous_enabled_);
+void SeedDraws(std::initializer_list<uint64_t> key) { at::manual_seed(HashKey(key)); }
+
+std::optional<at::ScalarType> AutocastDtype(Trainer::Precision precision) {
+  switch (precision) {
+    case Trainer::BF16:
+      return at::kBFloat16;
+    case Trainer::FP16:
+      return at::kHalf;
+    default:
+      return std::nullopt;
+  }
 }
 
 ChannelStatistics StatisticsOf(const Data& data) {

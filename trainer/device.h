@@ -4,12 +4,15 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <optional>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
 #include "c10/core/Device.h"
+#include "c10/core/ScalarType.h"
 #include "data/batch.h"
 #include "data/statistics.h"
+#include "nn/autocast.h"
 #include "trainer/experiment.pb.h"
 
 namespace graticule {
@@ -20,25 +23,22 @@ absl::StatusOr<c10::Device> ChooseDevice(const Trainer& trainer);
 // Threads of the CPU's kernels from now on.
 void SetThreads(const Trainer& trainer);
 
+// Whether matrix products and convolutions of fp32 on GPUs use TF32, from now on.
+void SetTf32(const Trainer& trainer);
+
 // First word after the seed in the key of draws, so that no two purposes share a stream.
 enum DrawsPurpose : uint64_t { kDrawsOfWeights = 1, kDrawsOfStep = 2 };
 
 // Reseeds the default generators of all devices from a key: what weights and drop path draw next depends on it alone.
 void SeedDraws(std::initializer_list<uint64_t> key);
 
-// Autocast to bfloat16 while it lives, where the precision asks for it; nothing in fp32. Weights stay as they are.
-class AutocastScope {
- public:
-  AutocastScope(Trainer::Precision precision, c10::Device device);
-  ~AutocastScope();
-  AutocastScope(const AutocastScope&) = delete;
-  AutocastScope& operator=(const AutocastScope&) = delete;
+// What the precision casts to; none for fp32.
+std::optional<at::ScalarType> AutocastDtype(Trainer::Precision precision);
 
- private:
-  c10::DeviceType device_;
-  bool on_;
-  bool previous_enabled_ = false;
-  at::ScalarType previous_dtype_ = at::kFloat;
+// Autocast as the precision asks for.
+class AutocastScope : public Autocast {
+ public:
+  AutocastScope(Trainer::Precision precision, c10::Device device) : Autocast(AutocastDtype(precision), device.type()) {}
 };
 
 // What the data's mean and std say.

@@ -11,7 +11,6 @@
 #include "ATen/ops/ones.h"
 #include "ATen/ops/rand.h"
 #include "ATen/ops/tensor.h"
-#include "c10/core/GradMode.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -67,67 +66,31 @@ TEST(SeedDrawsTest, DrawsAreAFunctionOfTheKey) {
   EXPECT_FALSE(at::equal(draw({7, kDrawsOfStep, 1}), first));
 }
 
-class AutocastScopeTest : public testing::Test {
- protected:
-  at::Tensor Linear() { return at::linear(at::ones({2, 4}), weight_); }
-
-  at::Tensor weight_ = at::ones({3, 4}).set_requires_grad(true);
-};
-
-TEST_F(AutocastScopeTest, LinearIsBf16InsideAndFp32Outside) {
-  {
-    const AutocastScope scope(Trainer::BF16, c10::kCPU);
-    EXPECT_EQ(Linear().scalar_type(), at::kBFloat16);
-  }
-  EXPECT_EQ(Linear().scalar_type(), at::kFloat);
-  EXPECT_EQ(weight_.scalar_type(), at::kFloat);
-}
-
-TEST_F(AutocastScopeTest, ANestedScopeRestoresTheOuter) {
-  {
-    const AutocastScope outer(Trainer::BF16, c10::kCPU);
-    {
-      const AutocastScope inner(Trainer::BF16, c10::kCPU);
-      EXPECT_EQ(Linear().scalar_type(), at::kBFloat16);
+TEST(Tf32Test, IsSetBothWays) {
+  Trainer trainer;
+  for (const bool tf32 : {true, false, true, false}) {
+    trainer.set_tf32(tf32);
+    SetTf32(trainer);
+    const at::Context& context = at::globalContext();
+    EXPECT_EQ(context.allowTF32CuBLAS(), tf32);
+    EXPECT_EQ(context.allowTF32CuDNN(), tf32);
+    for (const at::Float32Op op : {at::Float32Op::MATMUL, at::Float32Op::CONV}) {
+      EXPECT_EQ(context.float32Precision(at::Float32Backend::CUDA, op) == at::Float32Precision::TF32, tf32);
+      EXPECT_NE(context.float32Precision(at::Float32Backend::MKLDNN, op), at::Float32Precision::TF32);
     }
-    EXPECT_EQ(Linear().scalar_type(), at::kBFloat16);
   }
-  EXPECT_EQ(Linear().scalar_type(), at::kFloat);
 }
 
-TEST_F(AutocastScopeTest, Fp32ChangesNothing) {
-  for (const Trainer::Precision precision : {Trainer::FP32, Trainer::PRECISION_UNSPECIFIED}) {
+TEST(AutocastScopeTest, CastsToWhatThePrecisionSays) {
+  const at::Tensor weight = at::ones({3, 4});
+  const auto dtype = [&](Trainer::Precision precision) {
     const AutocastScope scope(precision, c10::kCPU);
-    EXPECT_EQ(Linear().scalar_type(), at::kFloat);
-  }
-  const AutocastScope bf16(Trainer::BF16, c10::kCPU);
-  const AutocastScope fp32(Trainer::FP32, c10::kCPU);
-  EXPECT_EQ(Linear().scalar_type(), at::kBFloat16);
-}
-
-// Autocast keeps cast copies of weights; a step must not see those of the one before.
-TEST_F(AutocastScopeTest, TheNextScopeSeesChangedWeights) {
-  {
-    const AutocastScope scope(Trainer::BF16, c10::kCPU);
-    EXPECT_EQ(Linear()[0][0].item<float>(), 4);
-  }
-  {
-    c10::NoGradGuard no_grad;
-    weight_.fill_(2);
-  }
-  const AutocastScope scope(Trainer::BF16, c10::kCPU);
-  EXPECT_EQ(Linear()[0][0].item<float>(), 8);
-}
-
-TEST_F(AutocastScopeTest, GradientsReachTheWeightsInFp32) {
-  at::Tensor loss;
-  {
-    const AutocastScope scope(Trainer::BF16, c10::kCPU);
-    loss = Linear().sum();
-  }
-  loss.backward();
-  EXPECT_EQ(weight_.grad().scalar_type(), at::kFloat);
-  EXPECT_TRUE(at::equal(weight_.grad(), at::ones({3, 4}).mul(2)));
+    return at::linear(at::ones({2, 4}), weight).scalar_type();
+  };
+  EXPECT_EQ(dtype(Trainer::PRECISION_UNSPECIFIED), at::kFloat);
+  EXPECT_EQ(dtype(Trainer::FP32), at::kFloat);
+  EXPECT_EQ(dtype(Trainer::BF16), at::kBFloat16);
+  EXPECT_EQ(dtype(Trainer::FP16), at::kHalf);
 }
 
 // Pixels [2,3,2,2], all different, as the loader hands them over: uint8 in channels-last memory.

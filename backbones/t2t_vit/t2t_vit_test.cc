@@ -20,10 +20,10 @@
 #include "absl/strings/str_cat.h"
 #include "backbones/testing.h"
 #include "gtest/gtest.h"
+#include "nn/autocast.h"
 #include "nn/module.h"
 #include "nn/position_delivery.h"
 #include "nn/testing.h"
-#include "trainer/device.h"
 
 namespace graticule {
 namespace {
@@ -268,7 +268,7 @@ TEST(T2tVitTest, ThePerformerIsComputedInSinglePrecisionUnderAutocast) {
       at::RecordFunctionCallback(&NoteOperands).needsInputs(true).scopes({at::RecordScope::FUNCTION}));
   at::Tensor tokens;
   {
-    const AutocastScope autocast(Trainer::BF16, at::kCPU);
+    const Autocast autocast(at::kBFloat16, at::kCPU);
     tokens = backbone->Forward(images).tokens;
   }
   at::removeCallback(handle);
