@@ -53,6 +53,63 @@ cc_library(
     linkopts = ["-lpthread"],
     deps = ["@graticule//third_party/glog"],
 )
+
+# Collectives, process groups and DDP's reducer, for //trainer/distributed. What they include of kernels' headers comes
+# with them.
+cc_library(
+    name = "c10d",
+    hdrs = glob([
+        "site/torch/include/ATen/ops/*_native.h",
+        "site/torch/include/torch/csrc/api/include/torch/detail/TensorDataContainer.h",
+        "site/torch/include/torch/csrc/api/include/torch/types.h",
+        "site/torch/include/torch/csrc/distributed/**/*.h",
+        "site/torch/include/torch/csrc/distributed/**/*.hpp",
+        "site/torch/include/torch/csrc/dynamo/compiled_autograd.h",
+        "site/torch/include/torch/csrc/jit/frontend/*.h",
+        "site/torch/include/torch/csrc/profiler/**/*.h",
+    ]),
+    includes = [
+        "site/torch/include",
+        "site/torch/include/torch/csrc/api/include",
+    ],
+    deps = [
+        ":torch",
+        "@graticule//third_party/gloo",
+    ],
+)
+
+# //third_party/cuda and //third_party/nccl where --config=cuda is given; nothing else may depend on these two.
+cc_library(
+    name = "cuda",
+    srcs = [
+        "site/torch/lib/libc10_cuda.so",
+        "site/torch/lib/libtorch_cuda.so",
+        "site/torch/lib/libtorch_cuda_linalg.so",
+        "site/torch/lib/libtorch_nvshmem.so",
+    ],
+    hdrs = glob([
+        "site/nvidia/cu13/include/**",
+        "site/torch/include/ATen/cuda/*.h",
+        "site/torch/include/c10/cuda/**/*.h",
+    ]),
+    defines = ["GRATICULE_CUDA"],
+    includes = ["site/nvidia/cu13/include"],
+    deps = [
+        ":torch",
+        "@cuda",
+    ],
+)
+
+cc_library(
+    name = "nccl",
+    hdrs = ["site/torch/include/torch/csrc/cuda/nccl.h"],
+    defines = ["USE_C10D_NCCL"],
+    deps = [
+        ":c10d",
+        ":cuda",
+        "@cuda//:nccl",
+    ],
+)
 """
 
 def _torch_impl(ctx):
