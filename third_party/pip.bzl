@@ -1,6 +1,6 @@
 """Fetches pinned wheels from the Python package index, by hash and whatever the machine's own Python is."""
 
-_PLATFORMS = ["manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_25_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"]
+_PLATFORMS = ["manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux_2_25_x86_64", "manylinux_2_18_x86_64", "manylinux_2_17_x86_64", "manylinux2014_x86_64"]
 
 def download_wheels(ctx, requirements, what):
     """Downloads the wheels that a requirements file pins and returns their paths.

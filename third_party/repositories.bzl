@@ -1,5 +1,6 @@
 """Everything that Graticule's build needs from outside, for its own WORKSPACE and for those of plugin repositories."""
 
+load("//third_party/cuda:cuda.bzl", "cuda_repository")
 load("//third_party/digits:digits.bzl", "digits_repository")
 load("//third_party/protobuf:protobuf.bzl", "protobuf_repository")
 load("//third_party/torch:torch.bzl", "torch_repository")
@@ -25,7 +26,7 @@ objc_library = native.objc_library
 """
 
 def graticule_repositories():
-    """Declares the external repositories: @torch, @com_google_protobuf and @digits."""
+    """Declares the external repositories: @torch, @com_google_protobuf, @digits, and @cuda, which only --config=cuda fetches."""
 
     # Bazel's own tools load these three; without them it would look for them on the network.
     _stub_repository(
@@ -43,4 +44,5 @@ def graticule_repositories():
 
     protobuf_repository(name = "com_google_protobuf")
     torch_repository(name = "torch")
+    cuda_repository(name = "cuda")
     digits_repository(name = "digits")

@@ -78,9 +78,23 @@ cc_library(
     ],
 )
 
-# //third_party/cuda and //third_party/nccl where --config=cuda is given; nothing else may depend on these two.
-cc_library(
+# CUDA and NCCL: empty, unless --config=cuda (.bazelrc) sets these flags to the two libraries below. Flags, and not a
+# select(): bazel query follows all branches of one, and would fetch 1.9 GB. Here, because their labels are the same in
+# every repository. //third_party/cuda and //third_party/nccl are the names to depend on.
+label_flag(
     name = "cuda",
+    build_setting_default = ":without_cuda",
+)
+
+label_flag(
+    name = "nccl",
+    build_setting_default = ":without_cuda",
+)
+
+cc_library(name = "without_cuda")
+
+cc_library(
+    name = "with_cuda",
     srcs = [
         "site/torch/lib/libc10_cuda.so",
         "site/torch/lib/libtorch_cuda.so",
@@ -101,12 +115,12 @@ cc_library(
 )
 
 cc_library(
-    name = "nccl",
+    name = "with_nccl",
     hdrs = ["site/torch/include/torch/csrc/cuda/nccl.h"],
     defines = ["USE_C10D_NCCL"],
     deps = [
         ":c10d",
-        ":cuda",
+        ":with_cuda",
         "@cuda//:nccl",
     ],
 )
