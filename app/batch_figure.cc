@@ -7,7 +7,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "app/draw.h"
+#include "data/draw.h"
 
 namespace graticule {
 namespace {

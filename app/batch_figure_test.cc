@@ -7,7 +7,7 @@
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros_like.h"
 #include "absl/strings/str_cat.h"
-#include "app/draw.h"
+#include "data/draw.h"
 #include "gtest/gtest.h"
 
 namespace graticule {

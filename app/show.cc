@@ -10,8 +10,8 @@
 #include "absl/strings/str_join.h"
 #include "app/batch_figure.h"
 #include "app/command.h"
-#include "app/draw.h"
 #include "app/model_summary.h"
+#include "data/draw.h"
 #include "plugin/status.h"
 #include "trainer/parts.h"
 

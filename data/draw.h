@@ -1,6 +1,6 @@
 // Pictures with text, for a person to look at.
-#ifndef GRATICULE_APP_DRAW_H_
-#define GRATICULE_APP_DRAW_H_
+#ifndef GRATICULE_DATA_DRAW_H_
+#define GRATICULE_DATA_DRAW_H_
 
 #include <cstdint>
 #include <string>
@@ -43,4 +43,4 @@ absl::Status WritePng(const std::string& path, const Image& image);
 
 }  // namespace graticule
 
-#endif  // GRATICULE_APP_DRAW_H_
+#endif  // GRATICULE_DATA_DRAW_H_

@@ -1,4 +1,4 @@
-#include "app/draw.h"
+#include "data/draw.h"
 
 #include <filesystem>
 #include <string>
