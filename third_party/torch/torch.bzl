@@ -54,6 +54,16 @@ cc_library(
     deps = ["@graticule//third_party/glog"],
 )
 
+# Kineto's profiler, for //trainer:profile.
+cc_library(
+    name = "profiler",
+    hdrs = glob([
+        "site/torch/include/torch/csrc/jit/frontend/source_range.h",
+        "site/torch/include/torch/csrc/profiler/**/*.h",
+    ]),
+    deps = [":torch"],
+)
+
 # Collectives, process groups and DDP's reducer, for //trainer/distributed. What they include of kernels' headers comes
 # with them.
 cc_library(
@@ -66,13 +76,13 @@ cc_library(
         "site/torch/include/torch/csrc/distributed/**/*.hpp",
         "site/torch/include/torch/csrc/dynamo/compiled_autograd.h",
         "site/torch/include/torch/csrc/jit/frontend/*.h",
-        "site/torch/include/torch/csrc/profiler/**/*.h",
     ]),
     includes = [
         "site/torch/include",
         "site/torch/include/torch/csrc/api/include",
     ],
     deps = [
+        ":profiler",
         ":torch",
         "@graticule//third_party/gloo",
     ],
