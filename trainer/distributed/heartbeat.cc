@@ -1,0 +1,338 @@
+#include "trainer/distributed/heartbeat.h"
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
+#include "plugin/logging.h"
+
+namespace graticule {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+// After so many intervals without one a sign of life is missing.
+constexpr double kSilentIntervals = 3;
+// How long a call on the store may take before its host counts as lost.
+constexpr double kStoreSeconds = 5;
+constexpr char kVerdict[] = "verdict";
+constexpr char kHeard[] = "heard";
+
+double Seconds(Clock::duration duration) { return std::chrono::duration<double>(duration).count(); }
+Clock::duration Duration(double seconds) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(seconds));
+}
+
+// A sign of life.
+struct Beat {
+  int64_t count = 0;         // grows with every one
+  int64_t calls = 0;         // collectives that it has come to
+  int64_t step = -1;         // below 0: none yet
+  int64_t milliseconds = 0;  // since it is at this step and phase
+  bool left = false;
+  std::string phase;
+};
+
+std::string Encode(const Beat& beat) {
+  return absl::StrJoin(
+      std::make_tuple(beat.count, beat.calls, beat.step, beat.milliseconds, int{beat.left}, beat.phase), "\n");
+}
+
+std::optional<Beat> DecodeBeat(const std::string& text) {
+  const std::vector<std::string> fields = absl::StrSplit(text, absl::MaxSplits('\n', 5));
+  Beat beat;
+  int left = 0;
+  if (fields.size() != 6 || !absl::SimpleAtoi(fields[0], &beat.count) || !absl::SimpleAtoi(fields[1], &beat.calls) ||
+      !absl::SimpleAtoi(fields[2], &beat.step) || !absl::SimpleAtoi(fields[3], &beat.milliseconds) ||
+      !absl::SimpleAtoi(fields[4], &left)) {
+    return std::nullopt;
+  }
+  beat.left = left != 0;
+  beat.phase = fields[5];
+  return beat;
+}
+
+std::string Encode(const absl::Status& status) {
+  return absl::StrCat(static_cast<int>(status.code()), "\n", status.message());
+}
+
+absl::Status DecodeStatus(const std::string& text) {
+  const std::vector<std::string> fields = absl::StrSplit(text, absl::MaxSplits('\n', 1));
+  int code = 0;
+  if (fields.size() != 2 || !absl::SimpleAtoi(fields[0], &code) || code == 0) {
+    return absl::UnavailableError(absl::StrCat("a rank was lost: ", text));
+  }
+  return absl::Status(static_cast<absl::StatusCode>(code), fields[1]);
+}
+
+std::string RankNames(const std::vector<int>& ranks) {
+  if (ranks.size() == 1) return absl::StrCat("rank ", ranks[0]);
+  return absl::StrCat("ranks ", absl::StrJoin(ranks.begin(), ranks.end() - 1, ", "), " and ", ranks.back());
+}
+
+// "it is at step 11 (data) since 75 s"
+std::string Place(const Beat& beat) {
+  if (beat.step < 0 && beat.phase.empty()) return "it has not begun";
+  return absl::StrCat(beat.step < 0 ? "it is" : absl::StrCat("it is at step ", beat.step),
+                      absl::StrFormat(" since %.0f s", beat.milliseconds / 1000.0),
+                      beat.phase.empty() ? "" : absl::StrCat(" (", beat.phase, ")"));
+}
+
+}  // namespace
+
+struct Heartbeat::Shared {
+  // What this rank has seen of another.
+  struct Peer {
+    std::optional<Beat> beat;
+    Clock::time_point changed = Clock::now();
+  };
+
+  explicit Shared(HeartbeatOptions options)
+      : options(std::move(options)), watching(this->options.abort != nullptr), peers(this->options.size) {}
+
+  std::string Key(int rank) const { return absl::StrCat("beat/", rank); }
+
+  const HeartbeatOptions options;
+
+  std::mutex mutex;
+  std::condition_variable changed;
+  // Of this rank, and since when it is where it is.
+  Beat own;
+  Clock::time_point since = Clock::now();
+  // What the thread shall do: say this verdict, look at the others, end.
+  std::optional<absl::Status> to_say;
+  bool watching;
+  bool ending = false;
+  // What it has found.
+  std::optional<absl::Status> verdict;
+  std::vector<Peer> peers;
+  int64_t heard = 0;  // ranks that know the verdict, this one among them
+  bool store_lost = false;
+  int64_t rounds = 0;
+  bool in_store = false;  // a call on the store is under way
+  Clock::time_point round_began = Clock::now();
+
+  // With `mutex` held.
+  bool StoreAnswers() const {
+    return !store_lost && !(in_store && Seconds(Clock::now() - round_began) > kStoreSeconds);
+  }
+  bool Silent(int rank, double seconds) const {
+    return rank != options.rank && Seconds(Clock::now() - peers[rank].changed) > seconds;
+  }
+  void Watch() {
+    if (!watching) {
+      for (Peer& peer : peers) peer.changed = Clock::now();
+    }
+    watching = true;
+    changed.notify_all();
+  }
+  absl::Status StoreLost() const {
+    return absl::UnavailableError(absl::StrCat(options.store_host, " was lost: it no longer answers"));
+  }
+};
+
+Heartbeat::Heartbeat(HeartbeatOptions options)
+    : shared_(std::make_shared<Shared>(std::move(options))), thread_([shared = shared_] { Run(shared); }) {}
+
+Heartbeat::~Heartbeat() {
+  {
+    std::unique_lock lock(shared_->mutex);
+    Shared& s = *shared_;
+    // The store's host is the last to go: the others are to hear what happened, or to be gone already.
+    if (s.options.hosts_store && s.StoreAnswers()) {
+      s.own.left = true;
+      s.Watch();
+      const double silent = kSilentIntervals * s.options.interval_seconds;
+      const auto done = [&] {
+        if (!s.StoreAnswers()) return true;
+        int64_t gone = 0;
+        for (int rank = 0; rank < s.options.size; ++rank) {
+          const auto& beat = s.peers[rank].beat;
+          if (rank != s.options.rank && ((beat.has_value() && beat->left) || s.Silent(rank, silent))) ++gone;
+        }
+        return gone == s.options.size - 1 || (s.verdict.has_value() && s.heard + gone >= s.options.size);
+      };
+      s.changed.wait_for(lock, Duration(kStoreSeconds), done);
+    }
+    s.own.left = true;
+    s.ending = true;
+    s.changed.notify_all();
+    const int64_t round = s.rounds;
+    s.changed.wait_for(lock, Duration(kStoreSeconds), [&] { return s.rounds > round || !s.StoreAnswers(); });
+    if (s.in_store) {
+      thread_.detach();
+      return;
+    }
+  }
+  thread_.join();
+}
+
+void Heartbeat::SetProgress(int64_t step, std::string_view phase) {
+  std::lock_guard lock(shared_->mutex);
+  if (shared_->own.step != step || shared_->own.phase != phase) shared_->since = Clock::now();
+  shared_->own.step = step;
+  shared_->own.phase = std::string(phase);
+}
+
+void Heartbeat::CountCall() {
+  std::lock_guard lock(shared_->mutex);
+  ++shared_->own.calls;
+}
+
+absl::Status Heartbeat::Explain(const absl::Status& error, bool timed_out, double timeout_seconds) {
+  std::unique_lock lock(shared_->mutex);
+  Shared& s = *shared_;
+  s.Watch();
+  const auto find_left = [&]() -> std::optional<int> {
+    for (int rank = 0; rank < s.options.size; ++rank) {
+      if (rank != s.options.rank && s.peers[rank].beat.has_value() && s.peers[rank].beat->left) return rank;
+    }
+    return std::nullopt;
+  };
+  const auto known = [&] { return s.verdict.has_value() || !s.StoreAnswers() || find_left().has_value(); };
+  // Who is late is seen at once, before they come.
+  const int64_t round = s.rounds;
+  s.changed.wait_for(lock, Duration(kStoreSeconds), [&] { return known() || s.rounds > round + 1; });
+  std::vector<int> late;
+  std::string place;
+  for (int rank = 0; rank < s.options.size && timed_out; ++rank) {
+    const std::optional<Beat>& beat = s.peers[rank].beat;
+    if (rank == s.options.rank || !beat.has_value() || beat->calls >= s.own.calls) continue;
+    if (late.empty()) place = Place(*beat);
+    late.push_back(rank);
+  }
+  // Who is lost takes as long as their next sign of life.
+  s.changed.wait_for(lock, Duration((kSilentIntervals + 1) * s.options.interval_seconds), known);
+  if (s.verdict.has_value()) return *s.verdict;
+  if (!s.StoreAnswers()) {
+    s.verdict = s.StoreLost();
+    return *s.verdict;
+  }
+
+  std::vector<int> lost;
+  for (int rank = 0; rank < s.options.size; ++rank) {
+    if (s.Silent(rank, kSilentIntervals * s.options.interval_seconds)) lost.push_back(rank);
+  }
+  absl::Status verdict = error;
+  if (const std::optional<int> left = find_left(); left.has_value()) {
+    const Beat& beat = *s.peers[*left].beat;
+    verdict = absl::UnavailableError(absl::StrCat("rank ", *left, " was lost: it has ended",
+                                                  beat.step < 0 ? "" : absl::StrCat(" after step ", beat.step)));
+  } else if (!lost.empty()) {
+    const std::optional<Beat>& beat = s.peers[lost[0]].beat;
+    verdict = absl::UnavailableError(
+        absl::StrCat(RankNames(lost), lost.size() == 1 ? " was" : " were", " lost without a word",
+                     beat.has_value() && beat->step >= 0 ? absl::StrCat(", last seen at step ", beat->step) : "",
+                     beat.has_value() && !beat->phase.empty() ? absl::StrCat(" (", beat->phase, ")") : ""));
+  } else if (!late.empty()) {
+    verdict =
+        absl::DeadlineExceededError(absl::StrCat(RankNames(late), late.size() == 1 ? " has" : " have", " not come",
+                                                 s.own.step < 0 ? "" : absl::StrCat(" to step ", s.own.step),
+                                                 s.own.phase.empty() ? "" : absl::StrCat(" (", s.own.phase, ")"),
+                                                 absl::StrFormat(" within %g s; ", timeout_seconds), place));
+  }
+  s.to_say = verdict;
+  s.changed.notify_all();
+  s.changed.wait_for(lock, Duration(kStoreSeconds), [&] { return s.verdict.has_value() || !s.StoreAnswers(); });
+  if (!s.verdict.has_value()) s.verdict = verdict;
+  return *s.verdict;
+}
+
+void Heartbeat::ReportFailure(std::string_view words) {
+  std::unique_lock lock(shared_->mutex);
+  Shared& s = *shared_;
+  if (s.verdict.has_value() || !s.StoreAnswers()) return;
+  s.to_say = absl::UnavailableError(absl::StrCat("rank ", s.options.rank, " was lost: ", std::string(words)));
+  s.changed.notify_all();
+  s.changed.wait_for(lock, Duration(kStoreSeconds), [&] { return s.verdict.has_value() || !s.StoreAnswers(); });
+}
+
+void Heartbeat::Run(const std::shared_ptr<Shared>& shared) {
+  Shared& s = *shared;
+  c10d::Store& store = *s.options.store;
+  bool aborted = false;
+  std::unique_lock lock(s.mutex);
+  while (true) {
+    const bool last = s.ending;
+    ++s.own.count;
+    s.own.milliseconds = static_cast<int64_t>(1000 * Seconds(Clock::now() - s.since));
+    const std::string own = Encode(s.own);
+    const std::optional<absl::Status> to_say = std::exchange(s.to_say, std::nullopt);
+    const bool watching = s.watching;
+    const bool knew = s.verdict.has_value();
+    s.in_store = true;
+    s.round_began = Clock::now();
+    lock.unlock();
+
+    std::optional<absl::Status> verdict;
+    int64_t heard = 0;
+    std::vector<std::pair<int, Beat>> beats;
+    std::string lost;
+    try {
+      store.set(s.Key(s.options.rank), own);
+      if (to_say.has_value()) {
+        verdict = DecodeStatus(store.compareSet(kVerdict, "", Encode(*to_say)));
+      } else if (!knew && store.check({kVerdict})) {
+        verdict = DecodeStatus(store.get_to_str(kVerdict));
+      }
+      if (verdict.has_value() || knew) heard = store.add(kHeard, verdict.has_value() && !knew ? 1 : 0);
+      for (int rank = 0; watching && rank < s.options.size; ++rank) {
+        if (rank == s.options.rank || !store.check({s.Key(rank)})) continue;
+        if (const auto beat = DecodeBeat(store.get_to_str(s.Key(rank))); beat.has_value()) {
+          beats.emplace_back(rank, *beat);
+        }
+      }
+    } catch (const std::exception& error) {
+      lost = error.what();
+    }
+
+    lock.lock();
+    s.in_store = false;
+    ++s.rounds;
+    if (verdict.has_value() && !s.verdict.has_value()) s.verdict = verdict;
+    s.heard = heard;
+    for (const auto& [rank, beat] : beats) {
+      Shared::Peer& peer = s.peers[rank];
+      if (!peer.beat.has_value() || peer.beat->count != beat.count) peer.changed = Clock::now();
+      peer.beat = beat;
+    }
+    if (!lost.empty()) {
+      VLOG(1) << "the store no longer answers: " << lost;
+      s.store_lost = true;
+    }
+    s.changed.notify_all();
+
+    if (s.options.abort != nullptr && !aborted && !s.ending) {
+      bool abort = s.verdict.has_value() || s.store_lost;
+      for (int rank = 0; rank < s.options.size; ++rank) abort |= s.Silent(rank, s.options.silence_seconds);
+      if (abort) {
+        aborted = true;
+        lock.unlock();
+        s.options.abort();
+        lock.lock();
+      }
+    }
+    if (last || s.store_lost) return;
+    // Quicker where somebody waits for what it sees.
+    const bool hurry = s.watching && s.options.abort == nullptr;
+    s.changed.wait_for(lock, Duration(s.options.interval_seconds / (hurry ? 10 : 1)),
+                       [&] { return s.ending || s.to_say.has_value(); });
+  }
+}
+
+}  // namespace graticule
