@@ -6,9 +6,14 @@
 #include <utility>
 #include <vector>
 
+#include "ATen/ops/scalar_tensor.h"
 #include "ATen/ops/stack.h"
 
 namespace graticule {
+
+Metrics::Metrics(const std::map<std::string, std::pair<double, double>>& sums) {
+  for (const auto& [name, sum] : sums) sums_[name] = {at::scalar_tensor(sum.first, at::kDouble), sum.second};
+}
 
 void Metrics::Add(std::string_view name, const at::Tensor& sum, double count) {
   Sum& entry = sums_[std::string(name)];
@@ -21,14 +26,20 @@ void Metrics::Add(std::string_view prefix, const Metrics& other) {
   for (const auto& [name, sum] : other.sums_) Add(std::string(prefix) + name, sum.sum, sum.count);
 }
 
-std::map<std::string, double> Metrics::Means() const {
+std::map<std::string, std::pair<double, double>> Metrics::Sums() const {
   if (sums_.empty()) return {};
-  std::vector<at::Tensor> sums;
-  for (const auto& [name, sum] : sums_) sums.push_back(sum.sum);
-  const at::Tensor on_host = at::stack(sums).cpu();
-  std::map<std::string, double> means;
+  std::vector<at::Tensor> tensors;
+  for (const auto& [name, sum] : sums_) tensors.push_back(sum.sum);
+  const at::Tensor on_host = at::stack(tensors).cpu();
+  std::map<std::string, std::pair<double, double>> sums;
   int64_t i = 0;
-  for (const auto& [name, sum] : sums_) means[name] = on_host.data_ptr<double>()[i++] / sum.count;
+  for (const auto& [name, sum] : sums_) sums[name] = {on_host.const_data_ptr<double>()[i++], sum.count};
+  return sums;
+}
+
+std::map<std::string, double> Metrics::Means() const {
+  std::map<std::string, double> means;
+  for (const auto& [name, sum] : Sums()) means[name] = sum.first / sum.second;
   return means;
 }
 

@@ -6,6 +6,7 @@
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "ATen/core/Tensor.h"
 
@@ -13,18 +14,24 @@ namespace graticule {
 
 class Metrics {
  public:
+  Metrics() = default;
+  // As Sums() gives them.
+  explicit Metrics(const std::map<std::string, std::pair<double, double>>& sums);
+
   // `sum`: 0-d tensor on any device, detached by this call; `count`: of what it sums.
   void Add(std::string_view name, const at::Tensor& sum, double count);
   // Adds all of `other`, with its names prefixed.
   void Add(std::string_view prefix, const Metrics& other);
-  // sum / count of each name, by one copy from the device.
+  // Sum and count of each name, by one copy from the device.
+  std::map<std::string, std::pair<double, double>> Sums() const;
+  // sum / count of each name.
   std::map<std::string, double> Means() const;
   void Clear() { sums_.clear(); }
   bool empty() const { return sums_.empty(); }
 
  private:
   struct Sum {
-    at::Tensor sum;  // 0-d double or float
+    at::Tensor sum;  // 0-d double
     double count = 0;
   };
   std::map<std::string, Sum> sums_;
