@@ -198,23 +198,26 @@ class ScheduleConformance : public testing::TestWithParam<PluginInfo> {};
 
 TEST_P(ScheduleConformance, IsAFunctionOfTheStepBetweenZeroAndThePeak) {
   for (const int64_t epochs : {1, 2, 10}) {
-    const ScheduleContext context{.learning_rate = 0.1, .total_steps = 7 * epochs, .steps_per_epoch = 7};
-    const auto a = Registry<Schedule>::Create(Example(GetParam()), context);
-    const auto b = Registry<Schedule>::Create(Example(GetParam()), context);
-    ASSERT_TRUE(a.ok()) << a.status();
-    for (int64_t step = context.total_steps - 1; step >= 0; --step) {
-      const double rate = (*a)->LearningRate(step);
-      EXPECT_GE(rate, 0);
-      EXPECT_LE(rate, 0.1 * (1 + 1e-9));
-      EXPECT_EQ(rate, (*b)->LearningRate(step));
+    // The whole training, and one that trainer.max_steps ends early.
+    for (const int64_t steps : {7 * epochs, int64_t{3}}) {
+      const ScheduleContext context{.learning_rate = 0.1, .total_steps = steps, .steps_per_epoch = 7, .epochs = epochs};
+      const auto a = Registry<Schedule>::Create(Example(GetParam()), context);
+      const auto b = Registry<Schedule>::Create(Example(GetParam()), context);
+      ASSERT_TRUE(a.ok()) << a.status();
+      for (int64_t step = steps - 1; step >= 0; --step) {
+        const double rate = (*a)->LearningRate(step);
+        EXPECT_GE(rate, 0);
+        EXPECT_LE(rate, 0.1 * (1 + 1e-9));
+        EXPECT_EQ(rate, (*b)->LearningRate(step));
+      }
     }
   }
 }
 
 TEST_P(ScheduleConformance, BadConfigsAreErrorsNotCrashes) {
+  const ScheduleContext context{.learning_rate = 0.1, .total_steps = 10, .steps_per_epoch = 5, .epochs = 2};
   for (const google::protobuf::Any& config : SpoiltExamples(GetParam())) {
-    const auto schedule =
-        Registry<Schedule>::Create(config, {.learning_rate = 0.1, .total_steps = 10, .steps_per_epoch = 5});
+    const auto schedule = Registry<Schedule>::Create(config, context);
     EXPECT_TRUE(schedule.ok() || IsUserError(schedule.status())) << schedule.status();
     if (schedule.ok()) EXPECT_TRUE(std::isfinite((*schedule)->LearningRate(3)));
   }

@@ -10,6 +10,8 @@ struct ScheduleContext {
   double learning_rate = 0;     // peak
   int64_t total_steps = 0;      // optimizer steps of the whole training
   int64_t steps_per_epoch = 0;  // optimizer steps
+  // What the spec says, by which its mistakes are found; the training may end earlier (trainer.max_steps). 0: unknown.
+  int64_t epochs = 0;
 };
 
 class Schedule {

@@ -1,5 +1,6 @@
 #include "trainer/schedules/cosine/cosine.h"
 
+#include <algorithm>
 #include <cmath>
 #include <memory>
 
@@ -8,34 +9,50 @@
 #include "plugin/status.h"
 
 namespace graticule {
+namespace {
+
+double CycleDecay(const Cosine& config) { return config.has_cycle_decay() ? config.cycle_decay() : 1; }
+double CycleMultiplier(const Cosine& config) { return config.has_cycle_multiplier() ? config.cycle_multiplier() : 1; }
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Schedule>> CosineSchedule::Create(const Cosine& config, const ScheduleContext& context) {
   FieldErrors errors;
-  const auto check = [&](const char* field, double value) {
-    if (!(value >= 0 && std::isfinite(value))) errors.Add(field, absl::StrCat("must not be negative, found ", value));
-  };
-  check("warmup_epochs", config.warmup_epochs());
-  check("warmup_learning_rate", config.warmup_learning_rate());
-  check("min_learning_rate", config.min_learning_rate());
+  Phases(config).Check(context, errors);
+  if (config.cycles() < 0 || config.cycles() > 100) {
+    errors.Add("cycles", absl::StrCat("must be 1 to 100, found ", config.cycles()));
+  }
+  if (const double decay = CycleDecay(config); !(decay > 0 && decay <= 1)) {
+    errors.Add("cycle_decay", absl::StrCat("must be in (0, 1], found ", decay));
+  }
+  if (const double multiplier = CycleMultiplier(config); !(multiplier >= 0.01 && multiplier <= 100)) {
+    errors.Add("cycle_multiplier", absl::StrCat("must be 0.01 to 100, found ", multiplier));
+  }
   if (!errors.empty()) return errors.ToStatus();
   return std::unique_ptr<Schedule>(new CosineSchedule(config, context));
 }
 
 CosineSchedule::CosineSchedule(const Cosine& config, const ScheduleContext& context)
-    : config_(config),
-      peak_(context.learning_rate),
-      total_steps_(static_cast<double>(context.total_steps)),
-      warmup_steps_(std::round(config.warmup_epochs() * static_cast<double>(context.steps_per_epoch))) {}
+    : PhasedSchedule(Phases(config), context),
+      min_(config.min_learning_rate()),
+      cycles_(std::max(1, config.cycles())),
+      cycle_decay_(CycleDecay(config)),
+      cycle_multiplier_(CycleMultiplier(config)) {
+  double firsts = 0, multiple = 1;  // all cycles' length, in first ones
+  for (int cycle = 0; cycle < cycles_; ++cycle, multiple *= cycle_multiplier_) firsts += multiple;
+  first_cycle_ = length() / firsts;
+}
 
-double CosineSchedule::LearningRate(int64_t step) const {
-  const double s = static_cast<double>(step);
-  if (s < warmup_steps_) {
-    return config_.warmup_learning_rate() + s / warmup_steps_ * (peak_ - config_.warmup_learning_rate());
+double CosineSchedule::Proper(double steps) const {
+  if (steps >= length()) return min_;
+  double begin = 0, length = first_cycle_, peak = this->peak();
+  // A cycle begins at a whole step; what its length's rounding errors add up to must not put that off by one.
+  for (int cycle = 1; cycle < cycles_ && steps >= begin + length - 1e-6; ++cycle) {
+    begin += length;
+    length *= cycle_multiplier_;
+    peak *= cycle_decay_;
   }
-  if (s >= total_steps_) return config_.min_learning_rate();
-  const double start = config_.warmup_prefix() ? warmup_steps_ : 0;
-  const double share = (s - start) / (total_steps_ - start);
-  return config_.min_learning_rate() + 0.5 * (peak_ - config_.min_learning_rate()) * (1 + std::cos(M_PI * share));
+  return min_ + 0.5 * (peak - min_) * (1 + std::cos(M_PI * (steps - begin) / length));
 }
 
 namespace {

@@ -1,29 +1,28 @@
-// Linear warm-up, then half a cosine.
+// Linear warm-up, then half a cosine, once or several times.
 #ifndef GRATICULE_TRAINER_SCHEDULES_COSINE_COSINE_H_
 #define GRATICULE_TRAINER_SCHEDULES_COSINE_COSINE_H_
 
-#include <cstdint>
 #include <memory>
 
 #include "absl/status/statusor.h"
 #include "trainer/schedules/cosine/cosine.pb.h"
+#include "trainer/schedules/phases.h"
 #include "trainer/schedules/schedule.h"
 
 namespace graticule {
 
-class CosineSchedule : public Schedule {
+class CosineSchedule : public PhasedSchedule {
  public:
   static absl::StatusOr<std::unique_ptr<Schedule>> Create(const Cosine& config, const ScheduleContext& context);
 
-  double LearningRate(int64_t step) const override;
-
  private:
   CosineSchedule(const Cosine& config, const ScheduleContext& context);
+  double Proper(double steps) const override;
 
-  Cosine config_;
-  double peak_;
-  double total_steps_;
-  double warmup_steps_;
+  double min_;
+  int cycles_;
+  double cycle_decay_, cycle_multiplier_;
+  double first_cycle_;  // its length in steps
 };
 
 }  // namespace graticule

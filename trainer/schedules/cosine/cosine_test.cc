@@ -3,93 +3,68 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
-#include <memory>
-#include <string>
-#include <utility>
-#include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "plugin/registry.h"
 #include "plugin/testing.h"
+#include "trainer/schedules/testing.h"
 
 namespace graticule {
 namespace {
 
-std::unique_ptr<Schedule> NewSchedule(const Cosine& config, const ScheduleContext& context) {
-  auto schedule = Registry<Schedule>::Create(config, context);
-  EXPECT_TRUE(schedule.ok()) << schedule.status();
-  return *std::move(schedule);
-}
-
-// 30 epochs of 10 steps.
-Cosine TimmConfig(bool warmup_prefix) {
-  Cosine config;
-  config.set_warmup_epochs(5);
-  config.set_warmup_learning_rate(1e-6);
-  config.set_min_learning_rate(1e-5);
-  config.set_warmup_prefix(warmup_prefix);
-  return config;
-}
-
-void ExpectLearningRates(const Schedule& schedule, const std::vector<std::pair<int64_t, double>>& expected) {
-  for (const auto& [step, learning_rate] : expected) {
-    EXPECT_NEAR(schedule.LearningRate(step), learning_rate, 1e-12 * learning_rate) << "step " << step;
-  }
-}
-
-// The numbers of the next two come from tools/parity/cosine_values.py (timm 1.0.22).
-TEST(CosineTest, IsTimmsByDefault) {
-  const auto schedule =
-      NewSchedule(TimmConfig(false), {.learning_rate = 1e-3, .total_steps = 300, .steps_per_epoch = 10});
-  ExpectLearningRates(*schedule, {{0, 1e-06},
-                                  {1, 2.0980000000000002e-05},
-                                  {25, 0.0005005000000000001},
-                                  {49, 0.00098002},
-                                  {50, 0.0009336825748732971},
-                                  {51, 0.0009310673033669522},
-                                  {100, 0.0007525},
-                                  {150, 0.000505},
-                                  {200, 0.0002574999999999999},
-                                  {298, 1.0108561679951479e-05},
-                                  {299, 1.002714116407149e-05},
-                                  {300, 1e-05}});
-}
-
-TEST(CosineTest, IsTimmsWithWarmupPrefix) {
-  const auto schedule =
-      NewSchedule(TimmConfig(true), {.learning_rate = 1e-3, .total_steps = 300, .steps_per_epoch = 10});
-  ExpectLearningRates(*schedule, {{0, 1e-06},
-                                  {1, 2.0980000000000002e-05},
-                                  {25, 0.0005005000000000001},
-                                  {49, 0.00098002},
-                                  {50, 0.001},
-                                  {51, 0.000999960916880889},
-                                  {100, 0.000905463412215599},
-                                  {150, 0.000657963412215599},
-                                  {200, 0.0003520365877844011},
-                                  {298, 1.0156326304766531e-05},
-                                  {299, 1.0039083119111025e-05},
-                                  {300, 1e-05}});
-}
+using ::testing::ElementsAre;
 
 TEST(CosineTest, ByHand) {
-  const auto plain = NewSchedule(Cosine(), {.learning_rate = 2, .total_steps = 6, .steps_per_epoch = 3});
+  const auto plain = BuildPlugin<Schedule>(Cosine(), {.learning_rate = 2, .total_steps = 6, .steps_per_epoch = 3});
   ExpectLearningRates(*plain, {{0, 2}, {1, 1 + std::sqrt(0.75)}, {2, 1.5}, {3, 1}, {4, 0.5}, {6, 0}, {1000, 0}});
 
   Cosine config;
   config.set_warmup_epochs(0.5);  // of 4 steps
   config.set_warmup_learning_rate(0.5);
   config.set_warmup_prefix(true);
-  const auto warmed = NewSchedule(config, {.learning_rate = 2, .total_steps = 8, .steps_per_epoch = 4});
+  const auto warmed = BuildPlugin<Schedule>(config, {.learning_rate = 2, .total_steps = 8, .steps_per_epoch = 4});
   ExpectLearningRates(*warmed, {{0, 0.5}, {1, 1.25}, {2, 2}, {4, 1.5}, {5, 1}, {6, 0.5}, {8, 0}});
 }
 
-TEST(CosineTest, WarmupMayOutlastTheTraining) {
+TEST(CosineTest, CooldownRunsAtTheEndOfTheCosine) {
+  Cosine config;
+  config.set_min_learning_rate(0.4);
+  config.set_cooldown_epochs(1.5);
+  const auto schedule = BuildPlugin<Schedule>(config, {.learning_rate = 2, .total_steps = 10, .steps_per_epoch = 4});
+  ExpectLearningRates(*schedule, {{0, 2}, {2, 1.2}, {4, 0.4}, {5, 0.4}, {9, 0.4}});
+}
+
+TEST(CosineTest, CyclesFillTheTraining) {
+  Cosine config;
+  config.set_cycles(2);
+  config.set_cycle_decay(0.5);
+  const auto even = BuildPlugin<Schedule>(config, {.learning_rate = 2, .total_steps = 8, .steps_per_epoch = 4});
+  ExpectLearningRates(*even, {{0, 2}, {2, 1}, {4, 1}, {6, 0.5}, {8, 0}});
+  config.set_cycle_multiplier(3);
+  const auto growing = BuildPlugin<Schedule>(config, {.learning_rate = 2, .total_steps = 8, .steps_per_epoch = 4});
+  ExpectLearningRates(*growing, {{0, 2}, {1, 1}, {2, 1}, {5, 0.5}, {8, 0}});
+}
+
+// Whatever their number, a cycle begins at the whole step where it should.
+TEST(CosineTest, RoundingPutsNoCycleOff) {
+  for (const int cycles : {3, 7, 49, 100}) {
+    Cosine config;
+    config.set_cycles(cycles);
+    const int64_t steps = 1251;
+    const auto schedule =
+        BuildPlugin<Schedule>(config, {.learning_rate = 2, .total_steps = cycles * steps, .steps_per_epoch = steps});
+    for (int cycle = 0; cycle < cycles; ++cycle) {
+      EXPECT_NEAR(schedule->LearningRate(cycle * steps), 2, 1e-9) << cycle << " of " << cycles;
+    }
+  }
+}
+
+TEST(CosineTest, WarmupMayOutlastATrainingThatIsCutShort) {
   Cosine config;
   config.set_warmup_epochs(2);
   config.set_warmup_prefix(true);
-  const auto schedule = NewSchedule(config, {.learning_rate = 1, .total_steps = 4, .steps_per_epoch = 4});
+  const auto schedule = BuildPlugin<Schedule>(config, {.learning_rate = 1, .total_steps = 4, .steps_per_epoch = 4});
   ExpectLearningRates(*schedule, {{0, 0}, {3, 0.375}, {7, 0.875}, {8, 0}});
 }
 
@@ -97,7 +72,7 @@ TEST(CosineTest, WarmupMayOutlastTheTraining) {
 TEST(CosineTest, ThePeakMayBeBelowTheEnd) {
   Cosine config;
   config.set_min_learning_rate(0.4);
-  const auto schedule = NewSchedule(config, {.learning_rate = 0.2, .total_steps = 4, .steps_per_epoch = 4});
+  const auto schedule = BuildPlugin<Schedule>(config, {.learning_rate = 0.2, .total_steps = 4, .steps_per_epoch = 4});
   ExpectLearningRates(*schedule, {{0, 0.2}, {2, 0.3}, {4, 0.4}});
 }
 
@@ -106,9 +81,13 @@ TEST(CosineTest, AllMistakesOfAConfigComeTogether) {
   config.set_warmup_epochs(-1);
   config.set_warmup_learning_rate(std::numeric_limits<double>::quiet_NaN());
   config.set_min_learning_rate(-0.2);
+  config.set_cycles(101);
+  config.set_cycle_decay(0);
+  config.set_cycle_multiplier(0.001);
   const absl::Status status =
       Registry<Schedule>::Create(config, {.learning_rate = 0.1, .total_steps = 10, .steps_per_epoch = 5}).status();
-  EXPECT_THAT(ErrorPaths(status), testing::ElementsAre("warmup_epochs", "warmup_learning_rate", "min_learning_rate"));
+  EXPECT_THAT(ErrorPaths(status), ElementsAre("warmup_epochs", "warmup_learning_rate", "min_learning_rate", "cycles",
+                                              "cycle_decay", "cycle_multiplier"));
 }
 
 }  // namespace

@@ -1,0 +1,46 @@
+#include "trainer/schedules/phases.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/strings/str_cat.h"
+
+namespace graticule {
+
+void CheckNotNegative(const char* field, double value, FieldErrors& errors) {
+  if (!(value >= 0 && std::isfinite(value))) errors.Add(field, absl::StrCat("must not be negative, found ", value));
+}
+
+void Phases::Check(const ScheduleContext& context, FieldErrors& errors) const {
+  CheckNotNegative("warmup_epochs", warmup_epochs, errors);
+  CheckNotNegative("warmup_learning_rate", warmup_learning_rate, errors);
+  CheckNotNegative("cooldown_epochs", cooldown_epochs, errors);
+  const double both = warmup_epochs + cooldown_epochs;
+  if (context.epochs > 0 && std::isfinite(both) && both > static_cast<double>(context.epochs)) {
+    errors.Add(cooldown_epochs > 0 ? "cooldown_epochs" : "warmup_epochs",
+               absl::StrCat(warmup_epochs, " epochs of warm-up and ", cooldown_epochs,
+                            " of cool-down are more than the training's ", context.epochs));
+  }
+  if (!min_learning_rate.has_value()) return;
+  CheckNotNegative("min_learning_rate", *min_learning_rate, errors);
+  if (cooldown_epochs > 0 && *min_learning_rate == 0) {
+    errors.Add("min_learning_rate", "must be positive where there is a cool-down, which runs at it");
+  }
+}
+
+PhasedSchedule::PhasedSchedule(const Phases& phases, const ScheduleContext& context)
+    : peak_(context.learning_rate),
+      steps_per_epoch_(static_cast<double>(context.steps_per_epoch)),
+      warmup_learning_rate_(phases.warmup_learning_rate),
+      warmup_steps_(std::round(phases.warmup_epochs * steps_per_epoch_)),
+      begin_(phases.warmup_prefix ? warmup_steps_ : 0),
+      end_(static_cast<double>(context.total_steps) - std::round(phases.cooldown_epochs * steps_per_epoch_)),
+      length_(std::max(0.0, end_ - begin_)) {}
+
+double PhasedSchedule::LearningRate(int64_t step) const {
+  const double s = static_cast<double>(step);
+  if (s < warmup_steps_) return warmup_learning_rate_ + s / warmup_steps_ * (peak_ - warmup_learning_rate_);
+  return Proper(std::min(s - begin_, length_));
+}
+
+}  // namespace graticule
