@@ -3,12 +3,18 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <atomic>
+#include <cstring>
 #include <deque>
 #include <optional>
 #include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
+#include "ATen/TensorIterator.h"
+#include "ATen/ops/arange.h"
 #include "ATen/ops/empty.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -28,9 +34,43 @@ constexpr Safetensors Checkpoint::*kParts[] = {&Checkpoint::model, &Checkpoint::
 
 double SecondsSince(absl::Time start) { return absl::ToDoubleSeconds(absl::Now() - start); }
 
+// What one thread copies at a time.
+struct Piece {
+  char* to;
+  const char* from;
+  size_t size;
+};
+constexpr size_t kPieceSize = 256 << 10;
+
+// Past the caches, which hold what the training works on: a third faster than memcpy. `to` lies at a multiple of 16.
+void CopyPiece(const Piece& piece) {
+  using Vector = int64_t __attribute__((vector_size(16)));
+  size_t at = 0;
+  for (; at + sizeof(Vector) <= piece.size; at += sizeof(Vector)) {
+    Vector vector;
+    std::memcpy(&vector, piece.from + at, sizeof(vector));
+    __builtin_nontemporal_store(vector, reinterpret_cast<Vector*>(piece.to + at));
+  }
+  std::memcpy(piece.to + at, piece.from + at, piece.size - at);
+  // Such stores are ordered by nothing less.
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+}
+
+// On LibTorch's threads. at::parallel_for uses them only in code that is compiled for OpenMP, as LibTorch's own loops
+// are.
+void CopyPieces(const std::vector<Piece>& pieces) {
+  at::Tensor indices = at::arange(static_cast<int64_t>(pieces.size()), at::kLong);
+  at::TensorIterator loop = at::TensorIterator::nullary_op(indices);
+  loop.for_each(
+      [&](char** data, const int64_t* strides, int64_t count) {
+        for (int64_t i = 0; i < count; ++i) CopyPiece(pieces[*reinterpret_cast<int64_t*>(data[0] + i * strides[0])]);
+      },
+      /*grain_size=*/1);
+}
+
 // Into the memory of `copy`, where it has the same shapes and types from an earlier call. Copies between a device and
-// pinned memory are only asked for.
-void CopyTensors(const Safetensors& from, Safetensors& copy) {
+// pinned memory are only asked for; `pieces` are left to do.
+void CopyTensors(const Safetensors& from, Safetensors& copy, std::vector<Piece>& pieces) {
   copy.metadata = from.metadata;
   copy.tensors.resize(from.tensors.size());
   for (size_t i = 0; i < from.tensors.size(); ++i) {
@@ -40,7 +80,15 @@ void CopyTensors(const Safetensors& from, Safetensors& copy) {
       buffer = at::empty(tensor.sizes(), at::TensorOptions(tensor.scalar_type()).pinned_memory(tensor.is_cuda()));
     }
     copy.tensors[i].first = name;
-    buffer.copy_(tensor, /*non_blocking=*/true);
+    if (!tensor.is_cpu() || !tensor.is_contiguous()) {
+      buffer.copy_(tensor, /*non_blocking=*/true);
+      continue;
+    }
+    char* const to = static_cast<char*>(buffer.mutable_data_ptr());
+    const char* const data = static_cast<const char*>(tensor.const_data_ptr());
+    for (size_t at = 0; at < tensor.nbytes(); at += kPieceSize) {
+      pieces.push_back({to + at, data + at, std::min(kPieceSize, tensor.nbytes() - at)});
+    }
   }
 }
 
@@ -86,8 +134,10 @@ class CheckpointWriter::Impl {
     absl::Status status;
     try {
       const c10::NoGradGuard no_grad;
-      for (const auto part : kParts) CopyTensors(checkpoint.*part, copy_.*part);
+      std::vector<Piece> pieces;
+      for (const auto part : kParts) CopyTensors(checkpoint.*part, copy_.*part, pieces);
       copied_ = EndOfCopies(checkpoint);
+      CopyPieces(pieces);
     } catch (...) {
       status = CurrentExceptionToStatus(absl::StrCat("copying the tensors of step ", checkpoint.state.step()));
     }
