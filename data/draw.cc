@@ -9,6 +9,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "plugin/file.h"
+#include "plugin/status.h"
 #include "stb/stb_easy_font.h"
 
 namespace graticule {
@@ -79,7 +80,7 @@ std::string CutText(const std::string& text, int64_t scale, int64_t width) {
   return kept + "..";
 }
 
-absl::Status WritePng(const std::string& path, const Image& image) {
+absl::StatusOr<std::string> EncodePng(const Image& image) {
   png_image png = {};
   png.version = PNG_IMAGE_VERSION;
   png.width = static_cast<png_uint_32>(image.width);
@@ -88,9 +89,14 @@ absl::Status WritePng(const std::string& path, const Image& image) {
   png_alloc_size_t size = PNG_IMAGE_PNG_SIZE_MAX(png);
   std::string bytes(size, '\0');
   if (!png_image_write_to_memory(&png, bytes.data(), &size, 0, image.pixels.data(), 0, nullptr)) {
-    return absl::InternalError(absl::StrCat("cannot write ", path, ": ", png.message));
+    return absl::InternalError(absl::StrCat("cannot encode a PNG: ", png.message));
   }
   bytes.resize(size);
+  return bytes;
+}
+
+absl::Status WritePng(const std::string& path, const Image& image) {
+  ASSIGN_OR_RETURN(const std::string bytes, EncodePng(image), path);
   return WriteFileAtomically(path, bytes);
 }
 

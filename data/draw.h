@@ -6,6 +6,7 @@
 #include <string>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "data/color.h"
 #include "data/image.h"
 
@@ -38,6 +39,8 @@ int64_t TextWidth(const std::string& text, int64_t scale);
 // As much of the text as fits, with ".." for the rest.
 std::string CutText(const std::string& text, int64_t scale, int64_t width);
 
+// The bytes of a PNG file.
+absl::StatusOr<std::string> EncodePng(const Image& image);
 // Whole or not at all.
 absl::Status WritePng(const std::string& path, const Image& image);
 

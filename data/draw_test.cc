@@ -95,6 +95,7 @@ TEST(DrawTest, WritesAPngThatHoldsTheImage) {
   const auto decoded = DecodeImage(*file);
   ASSERT_TRUE(decoded.ok()) << decoded.status();
   EXPECT_EQ(*decoded, canvas.image());
+  EXPECT_EQ(*EncodePng(canvas.image()), *file);
   EXPECT_THAT(WritePng(testing::TempDir() + "/none/picture.png", canvas.image()).message(),
               HasSubstr("No such file or directory"));
 }
