@@ -2,12 +2,12 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/draw.h"
+#include "data/image_tensor.h"
 
 namespace graticule {
 namespace {
@@ -23,13 +23,6 @@ constexpr Color kBar = {24, 24, 24};
 constexpr Color kGridLine = {255, 220, 0};
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
-Image ImageOf(const Batch& batch, int64_t index) {
-  const at::Tensor pixels = batch.images.select(0, index).permute({1, 2, 0}).contiguous();
-  Image image{pixels.size(0), pixels.size(1), Pixels(pixels.numel())};
-  std::memcpy(image.pixels.data(), pixels.const_data_ptr<uint8_t>(), image.pixels.size());
-  return image;
-}
 
 std::string ClassName(int64_t label, const std::vector<std::string>& class_names) {
   const bool named = label >= 0 && label < static_cast<int64_t>(class_names.size());
@@ -150,14 +143,14 @@ Image DrawBatch(const Batch& batch, int64_t images, const std::vector<std::strin
   }
   Canvas canvas(whole, kBackground);
   if (panel) {
-    panel->DrawOn(canvas, ImageOf(batch, 0), kGap, kGap);
+    panel->DrawOn(canvas, ImageOf(batch.images, 0), kGap, kGap);
     canvas.Fill({kGap + panel->size().height, kGap, {kLine, panel->size().width}}, kBar);
     WriteLines(canvas, {panel->Caption()}, kGap + panel->size().height, kGap + kGap / 2);
   }
   for (int64_t i = 0; i < images; ++i) {
     const int64_t top = kGap + i / columns * (cell.height + bar + kGap);
     const int64_t left = cells_left + i % columns * (cell.width + kGap);
-    canvas.Draw(ImageOf(batch, i), top, left, factor);
+    canvas.Draw(ImageOf(batch.images, i), top, left, factor);
     canvas.Fill({top + cell.height, left, {bar, cell.width}}, kBar);
     WriteLines(canvas, labels[i], top + cell.height, left + kGap / 2);
   }

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -10,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "data/draw.h"
+#include "data/image_tensor.h"
 #include "plugin/logging.h"
 
 namespace graticule {
@@ -34,13 +34,6 @@ constexpr Color kBottomLeft = {24, 176, 148};
 constexpr Color kBottomRight = {56, 72, 214};
 
 double Linear(uint8_t value) { return std::pow(value / 255.0, 2.2); }
-
-Image ImageOf(const at::Tensor& images, int64_t index) {
-  const at::Tensor pixels = images.select(0, index).permute({1, 2, 0}).contiguous();
-  Image image{pixels.size(0), pixels.size(1), Pixels(pixels.numel())};
-  std::memcpy(image.pixels.data(), pixels.const_data_ptr<uint8_t>(), image.pixels.size());
-  return image;
-}
 
 // White or black, whichever is seen better on the colour.
 Color Contrast(Color colour) {
