@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -62,6 +63,13 @@ class Module {
   void Visit(const std::function<void(const std::string& name, const Module&)>& visit) const;
   // What a table of modules calls this one, for example "Linear".
   virtual std::string TypeName() const { return "Module"; }
+
+  // Whether it is one of the layers that a model is counted in, such as a transformer block. Layers are numbered
+  // through the model from 0, in the order of registration; of layers within a layer the outermost counts.
+  virtual bool IsLayer() const { return false; }
+  // What belongs to a layer without being inside it: the layer's number, by the name of a parameter or a child as it is
+  // registered here, such as {"pos_norms.3", 3}.
+  virtual std::map<std::string, int64_t> LayerMembers() const { return {}; }
 
  protected:
   // `tensor` comes from NewParameter. Returns it with requires_grad set.

@@ -84,6 +84,14 @@ PositionDeliveryNorms::PositionDeliveryNorms(const PositionDelivery& delivery, c
   }
 }
 
+std::map<std::string, int64_t> PositionDeliveryNorms::LayerMembers() const {
+  std::map<std::string, int64_t> members;
+  for (size_t layer = 0; layer < norms_.size(); ++layer) {
+    if (norms_[layer] != nullptr) members[absl::StrCat("pos_norms.", layer)] = layer;
+  }
+  return members;
+}
+
 DeliveredPosition PositionDeliveryNorms::Deliver(const at::Tensor& position) const {
   return DeliveredPosition(*this, position);
 }

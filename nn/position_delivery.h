@@ -18,6 +18,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -60,6 +61,7 @@ class PositionDeliveryNorms : public Module {
   // there is none: nothing is delivered then.
   DeliveredPosition Deliver(const at::Tensor& position) const;
   std::string TypeName() const override { return "PositionDeliveryNorms"; }
+  std::map<std::string, int64_t> LayerMembers() const override;
 
  private:
   friend class DeliveredPosition;

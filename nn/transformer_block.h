@@ -32,6 +32,7 @@ class TransformerBlock : public Module {
   // x [B,...,T,D]; position [1,...,T,D], the layer's of DeliveredPosition, or undefined for none.
   at::Tensor Forward(const at::Tensor& x, const at::Tensor& position) const;
   std::string TypeName() const override { return "TransformerBlock"; }
+  bool IsLayer() const override { return true; }
 
  private:
   LayerNorm norm1_;

@@ -209,6 +209,10 @@ at::Tensor CeitBackbone::Adapt(const std::string& name, const at::Tensor& loaded
   return name == "pos_embed" ? AdaptPositionTable(loaded, prefix_tokens(), grid_, width_) : at::Tensor();
 }
 
+std::map<std::string, int64_t> CeitBackbone::LayerMembers() const {
+  return {{"pos_layer_embed", static_cast<int64_t>(blocks_.size()) - 1}};  // as the attention over the layers
+}
+
 namespace {
 
 const Registration<Backbone, Ceit> kRegistration(

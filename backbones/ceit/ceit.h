@@ -4,6 +4,7 @@
 #define GRATICULE_BACKBONES_CEIT_CEIT_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,6 +45,7 @@ class CeitBlock : public Module {
   // x [B,T,D]; position [1,T,D], the layer's of DeliveredPosition, or undefined for none.
   at::Tensor Forward(const at::Tensor& x, const at::Tensor& position, Size2d grid) const;
   std::string TypeName() const override { return "CeitBlock"; }
+  bool IsLayer() const override { return true; }
 
  private:
   LayerNorm norm1_;
@@ -88,6 +90,7 @@ class CeitBackbone : public Backbone {
   // Position tables of another grid, or with the row of a class token that this model lacks.
   at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const override;
   std::string TypeName() const override { return "Ceit"; }
+  std::map<std::string, int64_t> LayerMembers() const override;
 
  private:
   // `config` with all defaults filled in.

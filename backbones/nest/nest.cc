@@ -213,6 +213,16 @@ TokenMap NestBackbone::Forward(const at::Tensor& images) {
   return {.tokens = x.flatten(1, 2), .grid = grid(), .position = levels_.back().position.flatten(1, 2)};
 }
 
+std::map<std::string, int64_t> NestBackbone::LayerMembers() const {
+  std::map<std::string, int64_t> members;
+  int64_t layer = 0;
+  for (size_t l = 0; l < levels_.size(); ++l) {
+    members[absl::StrCat("levels.", l, ".pos_embed")] = layer;
+    layer += levels_[l].encoder.size();
+  }
+  return members;
+}
+
 at::Tensor NestBackbone::Adapt(const std::string& name, const at::Tensor& loaded) const {
   for (size_t l = 0; l < levels_.size(); ++l) {
     const NestBlocks& blocks = levels_[l].blocks;

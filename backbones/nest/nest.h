@@ -4,6 +4,7 @@
 #define GRATICULE_BACKBONES_NEST_NEST_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -68,6 +69,7 @@ class NestBackbone : public Backbone {
   at::Tensor Adapt(const std::string& name, const at::Tensor& loaded) const override;
   absl::StatusOr<TimmModel> Timm() const override;
   std::string TypeName() const override { return "Nest"; }
+  std::map<std::string, int64_t> LayerMembers() const override;
 
  private:
   struct Level {

@@ -48,6 +48,7 @@ class SwinBlock : public Module {
   // x [B,h,w,C]; position [1,h,w,C] or undefined.
   at::Tensor Forward(const at::Tensor& x, const at::Tensor& position) const;
   std::string TypeName() const override { return "SwinBlock"; }
+  bool IsLayer() const override { return true; }
 
  private:
   std::optional<ConditionalPosition> conditional_position_;

@@ -203,6 +203,14 @@ at::Tensor VitBackbone::Encode(at::Tensor x, const at::Tensor& position) {
   return delivered.AddAtLastNorm(norm_.Forward(x));
 }
 
+std::map<std::string, int64_t> VitBackbone::LayerMembers() const {
+  std::map<std::string, int64_t> members;
+  for (int i = 0; i < config_.conditional_position_after_size(); ++i) {
+    members[absl::StrCat("pos_block.", i)] = config_.conditional_position_after(i);
+  }
+  return members;
+}
+
 at::Tensor VitBackbone::Adapt(const std::string& name, const at::Tensor& loaded) const {
   if (name == "pos_embed" && position_.defined()) {
     return AdaptPositionTable(loaded.dim() == 2 ? loaded.unsqueeze(0) : loaded, prefix_tokens(), grid_, width_);

@@ -3,6 +3,7 @@
 #define GRATICULE_BACKBONES_VIT_VIT_H_
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -48,6 +49,7 @@ class VitBackbone : public Backbone {
   std::vector<WeightLayout> Layouts() const override;
   absl::StatusOr<TimmModel> Timm() const override;
   std::string TypeName() const override { return "Vit"; }
+  std::map<std::string, int64_t> LayerMembers() const override;
 
  private:
   // `config` with all defaults filled in.

@@ -47,6 +47,7 @@ class VitLiteLayer : public Module {
   // x [B,T,D]; position [1,T,D], the layer's of DeliveredPosition, or undefined for none.
   at::Tensor Forward(const at::Tensor& x, const at::Tensor& position) const;
   std::string TypeName() const override { return "VitLiteLayer"; }
+  bool IsLayer() const override { return true; }
 
  private:
   LayerNorm pre_norm_;
