@@ -21,14 +21,15 @@ struct LaunchOptions {
 };
 
 // Waits until all have ended. Rank 0 has this process's stdin, stdout and stderr; what the others write to stdout and
-// stderr comes out on stderr, each line after "[rank 1] ". SIGTERM, SIGINT, SIGUSR1 and SIGUSR2 go on to every rank.
-// Where one fails the others get SIGTERM, and SIGKILL after the grace. No rank outlives this process.
+// stderr comes out on stderr, each line after "[rank 1] ". SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 go on to every
+// rank, but for those that a terminal sends to them all by itself. Where one fails the others get SIGTERM, and SIGKILL
+// after the grace. No rank outlives this process, and none is left a zombie.
 //
 // OK where all ranks exit with 0; else Aborted with the rank that failed first, its exit code or signal, and the last
-// lines that it wrote to stderr. `exit_code`, where it is not null: of the rank that failed first, 128 + its number for
-// a signal.
+// lines that it wrote (rank 0's are on the terminal). `exit_code`, where it is not null: of that rank, 128 + its number
+// for a signal.
 //
-// Before any thread is started: it sets the process's signal mask while it lasts.
+// Called before any thread is started: it sets the process's signal mask and the handling of SIGCHLD while it lasts.
 absl::Status Launch(const LaunchOptions& options, int* exit_code);
 
 // The command of this process as a rank's: /proc/self/exe and `arguments` (without the program's name), without
