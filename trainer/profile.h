@@ -1,0 +1,67 @@
+// Traces of training steps, for Perfetto (https://ui.perfetto.dev) or chrome://tracing.
+#ifndef GRATICULE_TRAINER_PROFILE_H_
+#define GRATICULE_TRAINER_PROFILE_H_
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "ATen/record_function.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "c10/core/Device.h"
+
+namespace graticule {
+
+// Optimizer steps, counted from 1 as in the log; both are part of it.
+struct StepRange {
+  int64_t first = 0;
+  int64_t last = 0;
+};
+
+// Of "FIRST:LAST". Errors: no such text, steps before the first, more than 1,000 steps.
+absl::StatusOr<StepRange> ParseStepRange(const std::string& text);
+
+// RUN_DIRECTORY/trace-rank0-steps-10-12.json.
+std::string TracePath(const std::string& run_directory, int rank, const StepRange& steps);
+
+// A named range on this thread's line of the trace while it lives. Costs some nanoseconds where nothing is profiled.
+class ProfiledRange {
+ public:
+  explicit ProfiledRange(std::string_view name) : record_(at::RecordScope::USER_SCOPE) {
+    if (record_.isActive()) record_.before(name);
+  }
+
+ private:
+  at::RecordFunction record_;
+};
+
+// Writes a Chrome trace of some steps through LibTorch's Kineto: operators with their shapes, a GPU's kernels, each
+// step as a range "step 10", and the ProfiledRanges within.
+class StepProfiler {
+ public:
+  // `path`: the file to write.
+  StepProfiler(const StepRange& steps, std::string path, c10::Device device);
+  ~StepProfiler();
+  StepProfiler(const StepProfiler&) = delete;
+  StepProfiler& operator=(const StepProfiler&) = delete;
+
+  // Around each step, on the thread that trains. Of a run that resumes in the middle of the range the rest is traced.
+  absl::Status BeginStep(int64_t step);
+  // After the last one it writes the file: whole or not at all.
+  absl::Status EndStep(int64_t step);
+  // Writes what there is of a run that ends before the last step. Nothing where nothing is being traced.
+  absl::Status Finish();
+
+ private:
+  StepRange steps_;
+  std::string path_;
+  c10::Device device_;
+  bool on_ = false;
+  std::optional<ProfiledRange> step_;
+};
+
+}  // namespace graticule
+
+#endif  // GRATICULE_TRAINER_PROFILE_H_
