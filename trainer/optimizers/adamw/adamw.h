@@ -3,14 +3,13 @@
 #define GRATICULE_TRAINER_OPTIMIZERS_ADAMW_ADAMW_H_
 
 #include <memory>
-#include <string>
-#include <vector>
+#include <utility>
 
-#include "ATen/core/Tensor.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "nn/safetensors.h"
 #include "trainer/optimizers/adamw/adamw.pb.h"
+#include "trainer/optimizers/fused_adamw.h"
 #include "trainer/optimizers/optimizer.h"
 
 namespace graticule {
@@ -20,35 +19,15 @@ class AdamWOptimizer : public Optimizer {
   // The parameters must be on the device where they are trained.
   static absl::StatusOr<std::unique_ptr<Optimizer>> Create(const AdamW& config, const OptimizerContext& context);
 
-  void Step(double learning_rate) override;
+  void Step(double learning_rate) override { step_.Step(learning_rate); }
   // "exp_avg.NAME" and "exp_avg_sq.NAME" of the parameter's shape, "step.NAME" of no axis: how many steps it has seen.
   Safetensors State() const override;
-  // FailedPrecondition if tensors are missing, unknown or of another shape; then nothing is changed.
   absl::Status LoadState(const Safetensors& state) override;
 
  private:
-  // A parameter and its state, all on its device.
-  struct Slot {
-    std::string name;
-    at::Tensor parameter;
-    at::Tensor exp_avg;
-    at::Tensor exp_avg_sq;
-    at::Tensor step;  // 0-d float, as the kernels want it
-  };
-  // Parameters that one call of the kernel can update.
-  struct Group {
-    double learning_rate_scale;
-    double weight_decay;
-    std::vector<Slot> slots;
-  };
+  explicit AdamWOptimizer(FusedAdamW step) : step_(std::move(step)) {}
 
-  AdamWOptimizer(const AdamW& config, const OptimizerContext& context);
-
-  double beta1_;
-  double beta2_;
-  double epsilon_;
-  double weight_decay_;
-  std::vector<Group> groups_;
+  FusedAdamW step_;
 };
 
 }  // namespace graticule
