@@ -28,8 +28,9 @@ namespace graticule {
 namespace {
 
 struct Fault {
-  int error = 0;  // 0: sleeps or kills
+  int error = 0;  // 0: it is one of the others
   bool kills = false;
+  bool skips = false;
   int milliseconds = 0;
   std::vector<std::string> calls;
   std::string path;
@@ -56,6 +57,9 @@ Fault ParseFault(const std::string& text) {
   Fault fault{.calls = Split(parts[1], ','), .path = parts[2]};
   if (parts[0] == "SIGKILL") {
     fault.kills = true;
+  } else if (parts[0] == "SKIP") {
+    if (parts[1] != "fsync") Refuse(text, "only fsync can be skipped");
+    fault.skips = true;
   } else if (parts[0].rfind("SLEEP", 0) == 0) {
     fault.milliseconds = std::atoi(parts[0].c_str() + 5);
   } else {
@@ -91,7 +95,7 @@ class Faults {
   int Count() {
     const std::lock_guard lock(mutex_);
     int count = 0;
-    for (const Fault& fault : faults_) count += static_cast<int>(fault.happened);
+    for (const Fault& fault : faults_) count += fault.error != 0 ? static_cast<int>(fault.happened) : 0;
     return count;
   }
 
@@ -100,7 +104,8 @@ class Faults {
     return faults_.empty();
   }
 
-  // What of `size` bytes, or of one call, may go on: all, a part, or nothing, with errno set.
+  // What of `size` bytes, or of one call, may go on: all, a part, or nothing, with errno set; to 0 for a call that is
+  // skipped.
   int64_t Allow(std::string_view call, const std::string& path, int64_t size) {
     int milliseconds = 0;
     {
@@ -117,7 +122,7 @@ class Faults {
         ++fault.happened;
         if (fault.kills) kill(getpid(), SIGKILL);
         milliseconds += fault.milliseconds;
-        if (fault.error == 0) continue;
+        if (fault.error == 0 && !fault.skips) continue;
         errno = fault.error;
         return 0;
       }
@@ -160,7 +165,12 @@ bool AllowCall(std::string_view call, int folder, const char* path) {
   return Faults::Get().empty() || Faults::Get().Allow(call, PathAt(folder, path), 1) > 0;
 }
 
-bool AllowSync(int fd) { return Faults::Get().empty() || Faults::Get().Allow("fsync", PathOf(fd), 1) > 0; }
+// Of those that only write a file to the disk.
+template <typename Function>
+int Sync(int fd, Function* function) {
+  if (Faults::Get().empty() || Faults::Get().Allow("fsync", PathOf(fd), 1) > 0) return function(fd);
+  return errno == 0 ? 0 : -1;
+}
 
 bool AllowOpen(int folder, const char* path, int flags) {
   const bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_CREAT) != 0;
@@ -257,8 +267,8 @@ ssize_t read(int fd, void* bytes, size_t size) {
   return allowed < 0 ? -1 : NEXT(read)(fd, bytes, allowed);
 }
 
-int fsync(int fd) { return graticule::AllowSync(fd) ? NEXT(fsync)(fd) : -1; }
-int fdatasync(int fd) { return graticule::AllowSync(fd) ? NEXT(fdatasync)(fd) : -1; }
+int fsync(int fd) { return graticule::Sync(fd, NEXT(fsync)); }
+int fdatasync(int fd) { return graticule::Sync(fd, NEXT(fdatasync)); }
 
 int rename(const char* from, const char* to) noexcept {
   return graticule::AllowCall("rename", AT_FDCWD, to) ? NEXT(rename)(from, to) : -1;
