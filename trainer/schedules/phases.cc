@@ -7,14 +7,13 @@
 
 namespace graticule {
 
-void CheckNotNegative(const char* field, double value, FieldErrors& errors) {
-  if (!(value >= 0 && std::isfinite(value))) errors.Add(field, absl::StrCat("must not be negative, found ", value));
-}
-
 void Phases::Check(const ScheduleContext& context, FieldErrors& errors) const {
-  CheckNotNegative("warmup_epochs", warmup_epochs, errors);
-  CheckNotNegative("warmup_learning_rate", warmup_learning_rate, errors);
-  CheckNotNegative("cooldown_epochs", cooldown_epochs, errors);
+  const auto not_negative = [&](const char* field, double value) {
+    if (!(value >= 0 && std::isfinite(value))) errors.Add(field, absl::StrCat("must not be negative, found ", value));
+  };
+  not_negative("warmup_epochs", warmup_epochs);
+  not_negative("warmup_learning_rate", warmup_learning_rate);
+  not_negative("cooldown_epochs", cooldown_epochs);
   const double both = warmup_epochs + cooldown_epochs;
   if (context.epochs > 0 && std::isfinite(both) && both > static_cast<double>(context.epochs)) {
     errors.Add(cooldown_epochs > 0 ? "cooldown_epochs" : "warmup_epochs",
@@ -22,7 +21,7 @@ void Phases::Check(const ScheduleContext& context, FieldErrors& errors) const {
                             " of cool-down are more than the training's ", context.epochs));
   }
   if (!min_learning_rate.has_value()) return;
-  CheckNotNegative("min_learning_rate", *min_learning_rate, errors);
+  not_negative("min_learning_rate", *min_learning_rate);
   if (cooldown_epochs > 0 && *min_learning_rate == 0) {
     errors.Add("min_learning_rate", "must be positive where there is a cool-down, which runs at it");
   }

@@ -10,9 +10,6 @@
 
 namespace graticule {
 
-// Adds a mistake where a number of a config is negative, infinite or none.
-void CheckNotNegative(const char* field, double value, FieldErrors& errors);
-
 // The fields of these names, which every config of a PhasedSchedule has.
 struct Phases {
   template <typename Config>
