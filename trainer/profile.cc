@@ -2,10 +2,10 @@
 
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <set>
 #include <string>
 #include <system_error>
-#include <utility>
 #include <vector>
 
 #include "absl/strings/numbers.h"
@@ -26,36 +26,34 @@ constexpr int64_t kMostSteps = 1000;  // some MB each, in memory until the end
 
 }  // namespace
 
-absl::StatusOr<StepRange> ParseStepRange(const std::string& text) {
+absl::StatusOr<ProfiledSteps> ParseProfiledSteps(const std::string& text) {
   const std::vector<std::string> ends = absl::StrSplit(text, ':');
-  StepRange steps;
+  ProfiledSteps steps;
   if (ends.size() != 2 || !absl::SimpleAtoi(ends[0], &steps.first) || !absl::SimpleAtoi(ends[1], &steps.last)) {
     return absl::InvalidArgumentError(
         absl::StrCat("steps must be given as FIRST:LAST, for example 10:12; found '", text, "'"));
   }
-  if (steps.first < 1 || steps.last < steps.first) {
+  if (steps.first < 0 || steps.last < steps.first) {
     return absl::InvalidArgumentError(
-        absl::StrCat("steps count from 1 and the last one must not be before the first; found '", text, "'"));
+        absl::StrCat("steps count from 0 and the last one must not be before the first; found '", text, "'"));
   }
   if (steps.last - steps.first >= kMostSteps) {
-    return absl::InvalidArgumentError(absl::StrCat("at most ", kMostSteps, " steps can be profiled; found '", text,
-                                                   "', which are ", steps.last - steps.first + 1));
+    return absl::InvalidArgumentError(
+        absl::StrCat("at most ", kMostSteps, " steps can be profiled; found '", text, "'"));
   }
   return steps;
 }
 
-std::string TracePath(const std::string& run_directory, int rank, const StepRange& steps) {
-  return absl::StrCat(run_directory, "/trace-rank", rank, "-steps-", steps.first, "-", steps.last, ".json");
-}
-
-StepProfiler::StepProfiler(const StepRange& steps, std::string path, c10::Device device)
-    : steps_(steps), path_(std::move(path)), device_(device) {
+StepProfiler::StepProfiler(const ProfiledSteps& steps, const std::string& run_directory, int rank, c10::Device device)
+    : steps_(steps),
+      path_(absl::StrCat(run_directory, "/trace-rank", rank, "-steps-", steps.first, "-", steps.last, ".json")),
+      device_(device) {
   // Without a GPU Kineto calls that an error: on standard error, and in the trace.
   if (device_.is_cpu()) setenv("KINETO_LOG_LEVEL", "5", /*overwrite=*/0);
 }
 
 StepProfiler::~StepProfiler() {
-  const absl::Status status = Finish();
+  const absl::Status status = Finish().status();
   if (!status.ok()) LOG(ERROR) << status;
 }
 
@@ -77,13 +75,14 @@ absl::Status StepProfiler::BeginStep(int64_t step) {
   return absl::OkStatus();
 }
 
-absl::Status StepProfiler::EndStep(int64_t step) {
+absl::StatusOr<std::optional<std::string>> StepProfiler::EndStep(int64_t step) {
   step_.reset();
-  return step == steps_.last ? Finish() : absl::OkStatus();
+  if (step != steps_.last) return std::nullopt;
+  return Finish();
 }
 
-absl::Status StepProfiler::Finish() {
-  if (!on_) return absl::OkStatus();
+absl::StatusOr<std::optional<std::string>> StepProfiler::Finish() {
+  if (!on_) return std::nullopt;
   on_ = false;
   step_.reset();
   const std::string partial = path_ + ".partial";
@@ -103,7 +102,7 @@ absl::Status StepProfiler::Finish() {
     return absl::DataLossError(absl::StrCat("the profiler's trace: ", partial, " could not be written whole"));
   }
   RETURN_IF_ERROR(WriteFileAtomically(path_, *trace), "the profiler's trace");
-  return absl::OkStatus();
+  return path_;
 }
 
 }  // namespace graticule

@@ -14,17 +14,14 @@
 
 namespace graticule {
 
-// Optimizer steps, counted from 1 as in the log; both are part of it.
-struct StepRange {
+// Optimizer steps, counted from 0; the last is one of them.
+struct ProfiledSteps {
   int64_t first = 0;
   int64_t last = 0;
 };
 
 // Of "FIRST:LAST". Errors: no such text, steps before the first, more than 1,000 steps.
-absl::StatusOr<StepRange> ParseStepRange(const std::string& text);
-
-// RUN_DIRECTORY/trace-rank0-steps-10-12.json.
-std::string TracePath(const std::string& run_directory, int rank, const StepRange& steps);
+absl::StatusOr<ProfiledSteps> ParseProfiledSteps(const std::string& text);
 
 // A named range on this thread's line of the trace while it lives. Costs some nanoseconds where nothing is profiled.
 class ProfiledRange {
@@ -41,21 +38,21 @@ class ProfiledRange {
 // step as a range "step 10", and the ProfiledRanges within.
 class StepProfiler {
  public:
-  // `path`: the file to write.
-  StepProfiler(const StepRange& steps, std::string path, c10::Device device);
+  // It will write RUN_DIRECTORY/trace-rank0-steps-10-12.json.
+  StepProfiler(const ProfiledSteps& steps, const std::string& run_directory, int rank, c10::Device device);
   ~StepProfiler();
   StepProfiler(const StepProfiler&) = delete;
   StepProfiler& operator=(const StepProfiler&) = delete;
 
   // Around each step, on the thread that trains. Of a run that resumes in the middle of the range the rest is traced.
   absl::Status BeginStep(int64_t step);
-  // After the last one it writes the file: whole or not at all.
-  absl::Status EndStep(int64_t step);
-  // Writes what there is of a run that ends before the last step. Nothing where nothing is being traced.
-  absl::Status Finish();
+  // After the last one it writes the file, whole or not at all, and returns its path.
+  absl::StatusOr<std::optional<std::string>> EndStep(int64_t step);
+  // Likewise of a run that ends before the last step; nothing where nothing is being traced.
+  absl::StatusOr<std::optional<std::string>> Finish();
 
  private:
-  StepRange steps_;
+  ProfiledSteps steps_;
   std::string path_;
   c10::Device device_;
   bool on_ = false;

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <limits>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -47,9 +48,9 @@ std::map<std::pair<std::string, std::string>, std::vector<Event>> ReadTrace(cons
 
 bool Holds(const Event& outer, const Event& inner) { return outer.begin <= inner.begin && inner.end <= outer.end; }
 
-// A step with as many products as it has numbers.
-void Train(StepProfiler& profiler, int64_t step) {
-  ASSERT_TRUE(profiler.BeginStep(step).ok());
+// A step. Returns what EndStep does.
+std::optional<std::string> Train(StepProfiler& profiler, int64_t step) {
+  EXPECT_TRUE(profiler.BeginStep(step).ok());
   const at::Tensor weight = at::randn({64, 64}).requires_grad_(true), input = at::randn({32, 64});
   at::Tensor loss;
   {
@@ -60,7 +61,9 @@ void Train(StepProfiler& profiler, int64_t step) {
     const ProfiledRange range("backward");
     loss.backward();
   }
-  ASSERT_TRUE(profiler.EndStep(step).ok());
+  const auto written = profiler.EndStep(step);
+  EXPECT_TRUE(written.ok()) << written.status();
+  return *written;
 }
 
 class ProfileTest : public testing::Test {
@@ -80,11 +83,12 @@ class ProfileTest : public testing::Test {
 };
 
 TEST_F(ProfileTest, TracesTheStepsWithRangesAndOperators) {
-  const StepRange steps{3, 4};
-  StepProfiler profiler(steps, TracePath(folder_, 0, steps), c10::kCPU);
-  for (int64_t step = 1; step <= 6; ++step) {
-    Train(profiler, step);
+  StepProfiler profiler({3, 4}, folder_, /*rank=*/0, c10::kCPU);
+  for (int64_t step = 0; step <= 6; ++step) {
+    const auto written = Train(profiler, step);
+    EXPECT_EQ(written.has_value(), step == 4) << step;
     EXPECT_THAT(Files(), SizeIs(step < 4 ? 0 : 1)) << step;
+    if (written) EXPECT_EQ(*written, folder_ + "/trace-rank0-steps-3-4.json");
   }
   EXPECT_THAT(Files(), ElementsAre("trace-rank0-steps-3-4.json"));
   const auto events = ReadTrace(folder_ + "/trace-rank0-steps-3-4.json");
@@ -109,41 +113,42 @@ TEST_F(ProfileTest, TracesTheStepsWithRangesAndOperators) {
 }
 
 TEST_F(ProfileTest, ARunThatResumesOrEndsWithinTheRangeHasTheRest) {
+  const std::string path = folder_ + "/trace-rank1-steps-2-10.json";
   {
-    StepProfiler profiler({2, 10}, folder_ + "/trace.json", c10::kCPU);
+    StepProfiler profiler({2, 10}, folder_, /*rank=*/1, c10::kCPU);
     Train(profiler, 4);
     Train(profiler, 5);
     EXPECT_THAT(Files(), IsEmpty());
-    ASSERT_TRUE(profiler.Finish().ok());
-    ASSERT_TRUE(profiler.Finish().ok());
+    EXPECT_EQ(*profiler.Finish(), path);
+    EXPECT_EQ(*profiler.Finish(), std::nullopt);
   }
-  EXPECT_THAT(Files(), ElementsAre("trace.json"));
-  auto events = ReadTrace(folder_ + "/trace.json");
+  EXPECT_THAT(Files(), ElementsAre("trace-rank1-steps-2-10.json"));
+  auto events = ReadTrace(path);
   EXPECT_THAT(events.at({"cpu_op", "aten::mm"}), SizeIs(4));
   {
-    StepProfiler profiler({2, 10}, folder_ + "/trace.json", c10::kCPU);
+    StepProfiler profiler({2, 10}, folder_, /*rank=*/1, c10::kCPU);
     Train(profiler, 9);
     // As when an error ends the step.
     ASSERT_TRUE(profiler.BeginStep(10).ok());
   }
-  EXPECT_THAT(Files(), ElementsAre("trace.json"));
-  events = ReadTrace(folder_ + "/trace.json");
+  EXPECT_THAT(Files(), ElementsAre("trace-rank1-steps-2-10.json"));
+  events = ReadTrace(path);
   EXPECT_THAT(events.at({"cpu_op", "aten::mm"}), SizeIs(2));
   EXPECT_TRUE(events.contains({"user_annotation", "step 10"}));
 }
 
 TEST_F(ProfileTest, StepsOutsideLeaveNoFile) {
-  StepProfiler profiler({2, 3}, folder_ + "/trace.json", c10::kCPU);
+  StepProfiler profiler({2, 3}, folder_, /*rank=*/0, c10::kCPU);
   Train(profiler, 1);
   Train(profiler, 4);
-  ASSERT_TRUE(profiler.Finish().ok());
+  EXPECT_EQ(*profiler.Finish(), std::nullopt);
   EXPECT_THAT(Files(), IsEmpty());
 }
 
 TEST_F(ProfileTest, AFileThatCannotBeWrittenIsAnError) {
-  StepProfiler profiler({1, 1}, folder_ + "/none/trace.json", c10::kCPU);
+  StepProfiler profiler({1, 1}, folder_ + "/none", /*rank=*/0, c10::kCPU);
   ASSERT_TRUE(profiler.BeginStep(1).ok());
-  EXPECT_THAT(std::string(profiler.EndStep(1).message()), HasSubstr("none/trace.json"));
+  EXPECT_THAT(std::string(profiler.EndStep(1).status().message()), HasSubstr("none/trace-rank0-steps-1-1.json"));
   EXPECT_TRUE(profiler.Finish().ok());
 }
 
@@ -159,19 +164,20 @@ TEST_F(ProfileTest, RangesCostNothingWhereNothingIsProfiled) {
 }
 
 TEST_F(ProfileTest, RangesOfStepsAreParsed) {
-  const auto steps = ParseStepRange("10:12");
+  const auto steps = ParseProfiledSteps("10:12");
   ASSERT_TRUE(steps.ok()) << steps.status();
   EXPECT_EQ(steps->first, 10);
   EXPECT_EQ(steps->last, 12);
-  EXPECT_TRUE(ParseStepRange("1:1").ok());
-  EXPECT_TRUE(ParseStepRange("1:1000").ok());
-  const auto message = [](const char* text) { return std::string(ParseStepRange(text).status().message()); };
+  EXPECT_TRUE(ParseProfiledSteps("0:0").ok());
+  EXPECT_TRUE(ParseProfiledSteps("0:999").ok());
+  const auto message = [](const char* text) { return std::string(ParseProfiledSteps(text).status().message()); };
   for (const char* text : {"", "5", "5:", ":5", "5:6:7", "5-7", "a:b", "1.5:2", "1:99999999999999999999"}) {
     EXPECT_THAT(message(text), HasSubstr(std::string("FIRST:LAST, for example 10:12; found '") + text + "'"));
   }
-  EXPECT_THAT(message("0:3"), HasSubstr("count from 1"));
+  EXPECT_THAT(message("-1:3"), HasSubstr("count from 0"));
   EXPECT_THAT(message("7:3"), HasSubstr("must not be before the first; found '7:3'"));
-  EXPECT_THAT(message("1:1001"), HasSubstr("at most 1000 steps"));
+  EXPECT_THAT(message("0:1000"), HasSubstr("at most 1000 steps"));
+  EXPECT_THAT(message("0:9223372036854775807"), HasSubstr("at most 1000 steps"));
 }
 
 }  // namespace
