@@ -163,6 +163,7 @@ void GradientReducer::State::Arrived(size_t i) {
 }
 
 void GradientReducer::State::Complete() {
+  ranks->state()->heartbeat->CountCall();
   std::vector<char> now(parameters.size());
   bool all = true;
   for (size_t i = 0; i < parameters.size(); ++i) {

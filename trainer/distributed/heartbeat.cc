@@ -30,6 +30,8 @@ using Clock = std::chrono::steady_clock;
 constexpr double kSilentIntervals = 3;
 // How long a call on the store may take before its host counts as lost.
 constexpr double kStoreSeconds = 5;
+// A rank that ends because of another one ends this much later, for whoever started them names the first that does.
+constexpr double kVictimSeconds = 0.5;
 constexpr char kVerdict[] = "verdict";
 constexpr char kHeard[] = "heard";
 
@@ -141,6 +143,8 @@ struct Heartbeat::Shared {
     watching = true;
     changed.notify_all();
   }
+  absl::Status Explain(std::unique_lock<std::mutex>& lock, const absl::Status& error, bool timed_out,
+                       double timeout_seconds);
   absl::Status StoreLost() const {
     return absl::UnavailableError(absl::StrCat(options.store_host, " was lost: it no longer answers"));
   }
@@ -194,63 +198,69 @@ void Heartbeat::CountCall() {
   ++shared_->own.calls;
 }
 
-absl::Status Heartbeat::Explain(const absl::Status& error, bool timed_out, double timeout_seconds) {
-  std::unique_lock lock(shared_->mutex);
-  Shared& s = *shared_;
-  s.Watch();
+absl::Status Heartbeat::Shared::Explain(std::unique_lock<std::mutex>& lock, const absl::Status& error, bool timed_out,
+                                        double timeout_seconds) {
+  Watch();
   const auto find_left = [&]() -> std::optional<int> {
-    for (int rank = 0; rank < s.options.size; ++rank) {
-      if (rank != s.options.rank && s.peers[rank].beat.has_value() && s.peers[rank].beat->left) return rank;
+    for (int rank = 0; rank < options.size; ++rank) {
+      if (rank != options.rank && peers[rank].beat.has_value() && peers[rank].beat->left) return rank;
     }
     return std::nullopt;
   };
-  const auto known = [&] { return s.verdict.has_value() || !s.StoreAnswers() || find_left().has_value(); };
+  const auto known = [&] { return verdict.has_value() || !StoreAnswers() || find_left().has_value(); };
   // Who is late is seen at once, before they come.
-  const int64_t round = s.rounds;
-  s.changed.wait_for(lock, Duration(kStoreSeconds), [&] { return known() || s.rounds > round + 1; });
+  const int64_t round = rounds;
+  changed.wait_for(lock, Duration(kStoreSeconds), [&] { return known() || rounds > round + 1; });
   std::vector<int> late;
   std::string place;
-  for (int rank = 0; rank < s.options.size && timed_out; ++rank) {
-    const std::optional<Beat>& beat = s.peers[rank].beat;
-    if (rank == s.options.rank || !beat.has_value() || beat->calls >= s.own.calls) continue;
+  for (int rank = 0; rank < options.size && timed_out; ++rank) {
+    const std::optional<Beat>& beat = peers[rank].beat;
+    if (rank == options.rank || !beat.has_value() || beat->calls >= own.calls) continue;
     if (late.empty()) place = Place(*beat);
     late.push_back(rank);
   }
   // Who is lost takes as long as their next sign of life.
-  s.changed.wait_for(lock, Duration((kSilentIntervals + 1) * s.options.interval_seconds), known);
-  if (s.verdict.has_value()) return *s.verdict;
-  if (!s.StoreAnswers()) {
-    s.verdict = s.StoreLost();
-    return *s.verdict;
+  changed.wait_for(lock, Duration((kSilentIntervals + 1) * options.interval_seconds), known);
+  if (verdict.has_value()) return *verdict;
+  if (!StoreAnswers()) {
+    verdict = StoreLost();
+    return *verdict;
   }
 
   std::vector<int> lost;
-  for (int rank = 0; rank < s.options.size; ++rank) {
-    if (s.Silent(rank, kSilentIntervals * s.options.interval_seconds)) lost.push_back(rank);
+  for (int rank = 0; rank < options.size; ++rank) {
+    if (Silent(rank, kSilentIntervals * options.interval_seconds)) lost.push_back(rank);
   }
-  absl::Status verdict = error;
+  absl::Status found = error;
   if (const std::optional<int> left = find_left(); left.has_value()) {
-    const Beat& beat = *s.peers[*left].beat;
-    verdict = absl::UnavailableError(absl::StrCat("rank ", *left, " was lost: it has ended",
-                                                  beat.step < 0 ? "" : absl::StrCat(" after step ", beat.step)));
+    const Beat& beat = *peers[*left].beat;
+    found = absl::UnavailableError(absl::StrCat("rank ", *left, " was lost: it has ended",
+                                                beat.step < 0 ? "" : absl::StrCat(" after step ", beat.step)));
   } else if (!lost.empty()) {
-    const std::optional<Beat>& beat = s.peers[lost[0]].beat;
-    verdict = absl::UnavailableError(
+    const std::optional<Beat>& beat = peers[lost[0]].beat;
+    found = absl::UnavailableError(
         absl::StrCat(RankNames(lost), lost.size() == 1 ? " was" : " were", " lost without a word",
                      beat.has_value() && beat->step >= 0 ? absl::StrCat(", last seen at step ", beat->step) : "",
                      beat.has_value() && !beat->phase.empty() ? absl::StrCat(" (", beat->phase, ")") : ""));
   } else if (!late.empty()) {
-    verdict =
-        absl::DeadlineExceededError(absl::StrCat(RankNames(late), late.size() == 1 ? " has" : " have", " not come",
-                                                 s.own.step < 0 ? "" : absl::StrCat(" to step ", s.own.step),
-                                                 s.own.phase.empty() ? "" : absl::StrCat(" (", s.own.phase, ")"),
-                                                 absl::StrFormat(" within %g s; ", timeout_seconds), place));
+    found = absl::DeadlineExceededError(absl::StrCat(RankNames(late), late.size() == 1 ? " has" : " have", " not come",
+                                                     own.step < 0 ? "" : absl::StrCat(" to step ", own.step),
+                                                     own.phase.empty() ? "" : absl::StrCat(" (", own.phase, ")"),
+                                                     absl::StrFormat(" within %g s; ", timeout_seconds), place));
   }
-  s.to_say = verdict;
-  s.changed.notify_all();
-  s.changed.wait_for(lock, Duration(kStoreSeconds), [&] { return s.verdict.has_value() || !s.StoreAnswers(); });
-  if (!s.verdict.has_value()) s.verdict = verdict;
-  return *s.verdict;
+  to_say = found;
+  changed.notify_all();
+  changed.wait_for(lock, Duration(kStoreSeconds), [&] { return verdict.has_value() || !StoreAnswers(); });
+  if (!verdict.has_value()) verdict = found;
+  return *verdict;
+}
+
+absl::Status Heartbeat::Explain(const absl::Status& error, bool timed_out, double timeout_seconds) {
+  std::unique_lock lock(shared_->mutex);
+  const absl::Status verdict = shared_->Explain(lock, error, timed_out, timeout_seconds);
+  lock.unlock();
+  std::this_thread::sleep_for(Duration(kVictimSeconds));
+  return verdict;
 }
 
 void Heartbeat::ReportFailure(std::string_view words) {

@@ -229,6 +229,8 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const LaunchEnvironment& envi
     state->gradients->setDefaultBackend(type);
     state->gradients->setBackend(device.type(), type, backend);
     options.store = prefixed("heartbeat", tcp_store->clone());
+    // Those who wait for short learn it soon.
+    options.interval_seconds = std::clamp(timeout_seconds / 10, 0.3, 1.0);
     options.rank = environment.rank;
     options.size = environment.world_size;
     options.hosts_store = hosts_store;

@@ -15,7 +15,7 @@
 
 #include "ATen/ops/arange.h"
 #include "ATen/ops/full.h"
-#include "ATen/ops/tensor.h"
+#include "ATen/ops/scalar_tensor.h"
 #include "ATen/ops/zeros.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -69,8 +69,9 @@ int Calls() {
     CHECK_EQ((*rows)[i][2], std::numeric_limits<double>::denorm_min() * i);
   }
 
-  std::vector<at::Tensor> tensors = {at::arange(6, at::kFloat).view({2, 3}) + rank, at::full({}, rank + 7, at::kLong),
-                                     at::full({4}, rank == 0, at::kBool), at::zeros({0})};
+  std::vector<at::Tensor> tensors = {at::arange(6, at::kFloat).view({2, 3}).add(rank),
+                                     at::full({}, rank + 7, at::kLong), at::full({4}, rank == 0, at::kBool),
+                                     at::zeros({0})};
   EXIT_IF_ERROR(ranks->Broadcast(tensors));
   CHECK(tensors[0].equal(at::arange(6, at::kFloat).view({2, 3})));
   CHECK_EQ(tensors[1].item<int64_t>(), 7);
@@ -141,10 +142,10 @@ int Steps(const std::function<int(Ranks&, int64_t step)>& at_step, double timeou
     at::Tensor ones = at::full({1}, int64_t{1}, at::kLong);
     if (const absl::Status status = ranks->Sum(ones); !status.ok()) {
       std::cerr << status << std::endl;
-      ranks->ReportFailure(status.message());
+      ranks->ReportFailure(std::string(status.message()));
       return 1;
     }
-    Sleep(0.02);
+    Sleep(0.05);
   }
   return 0;
 }
@@ -161,7 +162,7 @@ int Rank1IsKilled() {
         if (ranks.rank() == 1 && step == 11) kill(getpid(), SIGKILL);
         return 0;
       },
-      20);
+      5);
 }
 int Rank0IsKilled() {
   return Steps(
@@ -169,21 +170,21 @@ int Rank0IsKilled() {
         if (ranks.rank() == 0 && step == 11) kill(getpid(), SIGKILL);
         return 0;
       },
-      20);
+      5);
 }
 int Rank1Fails() {
-  return Steps([](Ranks& ranks, int64_t step) { return EndsWithWords(ranks, 1, step); }, 20);
+  return Steps([](Ranks& ranks, int64_t step) { return EndsWithWords(ranks, 1, step); }, 5);
 }
 int Rank0Fails() {
-  return Steps([](Ranks& ranks, int64_t step) { return EndsWithWords(ranks, 0, step); }, 20);
+  return Steps([](Ranks& ranks, int64_t step) { return EndsWithWords(ranks, 0, step); }, 5);
 }
 int Rank1Leaves() {
-  return Steps([](Ranks& ranks, int64_t step) { return ranks.rank() == 1 && step == 3 ? 6 : 0; }, 20);
+  return Steps([](Ranks& ranks, int64_t step) { return ranks.rank() == 1 && step == 3 ? 6 : 0; }, 5);
 }
 int Rank1IsSlow() {
   return Steps(
       [](Ranks& ranks, int64_t step) {
-        if (ranks.rank() == 1 && step == 11) Sleep(12);
+        if (ranks.rank() == 1 && step == 11) Sleep(7);
         return 0;
       },
       2);
@@ -191,7 +192,7 @@ int Rank1IsSlow() {
 int Rank0IsSlow() {
   return Steps(
       [](Ranks& ranks, int64_t step) {
-        if (ranks.rank() == 0 && step == 11) Sleep(12);
+        if (ranks.rank() == 0 && step == 11) Sleep(7);
         return 0;
       },
       2);
@@ -317,7 +318,7 @@ TEST(RanksTest, AStoppedRankIsNamed) {
   const auto stop = [](const char* name, int rank, const char* message) {
     const auto results = RunRanks(3, name, [&](const std::vector<pid_t>& pids) {
       std::thread([pid = pids[rank]] {
-        Sleep(15);
+        Sleep(12);
         kill(pid, SIGKILL);
       }).detach();
     });
