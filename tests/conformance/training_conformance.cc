@@ -113,7 +113,11 @@ class OptimizerConformance : public testing::TestWithParam<PluginInfo> {
     void ComputeGradients() {
       for (at::Tensor* w : {&matrix, &vector}) w->mutable_grad() = w->detach().sub(1).mul(2);
     }
-    OptimizerContext Context() { return {{{"matrix", matrix}, {"vector", vector, 1, 0}, {"unused", unused, 1, 0}}}; }
+    OptimizerContext Context() {
+      return {{{"matrix", matrix, 1, 1, TrainedParameter::Role::kMatrix},
+               {"vector", vector, 1, 0},
+               {"unused", unused, 1, 0}}};
+    }
   };
 
   std::unique_ptr<Optimizer> Make(Problem& problem) {
@@ -181,6 +185,18 @@ TEST_P(OptimizerConformance, RefusesAStateOfOtherParameters) {
   Safetensors state = optimizer->State();
   for (auto& [name, tensor] : state.tensors) name += ".other";
   if (!state.tensors.empty()) EXPECT_FALSE(optimizer->LoadState(state).ok());
+}
+
+TEST_P(OptimizerConformance, RefusesTheStateOfAnotherOptimizer) {
+  Problem problem;
+  const auto optimizer = Make(problem);
+  for (const PluginInfo& info : RegisteredPlugins("optimizer")) {
+    if (info.name == GetParam().name) continue;
+    const auto other = Registry<Optimizer>::Create(Example(info), problem.Context());
+    ASSERT_TRUE(other.ok()) << other.status();
+    const absl::Status status = optimizer->LoadState((*other)->State());
+    EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition) << info.name << ": " << status;
+  }
 }
 
 TEST_P(OptimizerConformance, BadConfigsAreErrorsNotCrashes) {
