@@ -249,5 +249,33 @@ TEST(CopyByNameTest, CopiesAllOrNone) {
   EXPECT_TRUE(at::equal(into.Find("a"), at::ones({2})));
 }
 
+TEST(SafetensorsTest, BytesMayComeInPieces) {
+  Safetensors contents{.metadata = {{"format", "pt"}, {"note", "line\nbreak"}}};
+  for (const auto& [name, tensor] : PythonTensors()) contents.tensors.emplace_back(name, tensor);
+  const std::string bytes = SerializeSafetensors(contents);
+  const SafetensorsLayout layout = LayOutSafetensors(contents);
+  std::string joined = layout.header;
+  for (const at::Tensor& tensor : layout.data) {
+    joined.append(static_cast<const char*>(tensor.const_data_ptr()), tensor.nbytes());
+  }
+  EXPECT_EQ(joined, bytes);
+
+  for (const size_t readable : {bytes.size(), size_t{4}, size_t{500}, bytes.size() - 1}) {
+    size_t at = 0;
+    const auto read = ReadSafetensors(bytes.size(), [&](absl::Span<char> into) -> absl::Status {
+      if (at + into.size() > readable) return absl::UnavailableError("the disk is gone");
+      std::memcpy(into.data(), bytes.data() + at, into.size());
+      at += into.size();
+      return absl::OkStatus();
+    });
+    if (readable == bytes.size()) {
+      ASSERT_TRUE(read.ok()) << read.status();
+      ExpectPythonTensors(*read);
+    } else {
+      EXPECT_EQ(read.status(), absl::UnavailableError("the disk is gone"));
+    }
+  }
+}
+
 }  // namespace
 }  // namespace graticule
