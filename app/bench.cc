@@ -19,7 +19,6 @@
 #include "app/feed.h"
 #include "app/model_summary.h"
 #include "app/stopwatch.h"
-#include "c10/core/CachingDeviceAllocator.h"
 #include "c10/core/GradMode.h"
 #include "nlohmann/json.hpp"
 #include "plugin/status.h"
@@ -99,13 +98,6 @@ double MeasureGemmPeak(at::ScalarType dtype, c10::Device device) {
     }
   }
   return peak;
-}
-
-// Bytes: of the device's allocator, or resident in the process where the device is the CPU.
-int64_t PeakMemoryOf(c10::Device device) {
-  if (device.is_cpu()) return PeakMemory();
-  constexpr size_t kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-  return c10::getDeviceAllocator(device.type())->getDeviceStats(device.index()).reserved_bytes[kAll].peak;
 }
 
 // For a reader; --json has the same and more.
@@ -291,7 +283,7 @@ class Bench {
     report["gemm_peak_flops"] = gemm_peak_;
     report["share_of_peak"] = 3 * flops * training.ImagesPerSecond() / gemm_peak_;
     report["inference"]["share_of_peak"] = flops * inference.ImagesPerSecond() / gemm_peak_;
-    report["peak_memory_bytes"] = PeakMemoryOf(device_);
+    report["peak_memory_bytes"] = PeakMemory(device_);
     report["parameters"] = summary_.parameters;
     return report;
   }

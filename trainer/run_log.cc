@@ -19,27 +19,27 @@ namespace {
 
 constexpr char kClearLine[] = "\r\033[K";
 
-// What fits into a row of the terminal: a longer line would wrap, and could not be replaced.
-std::string CutToTerminal(const std::string& text) {
-  winsize size{};
-  if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return text;
-  int columns = 0;
+// As many characters as there are columns: a longer line would wrap, and could not be replaced.
+std::string CutToColumns(const std::string& text, int columns) {
+  if (columns == 0) return text;
+  int characters = 0;
   for (size_t i = 0; i < text.size(); ++i) {
     const bool begins_character = (text[i] & 0xC0) != 0x80;
-    if (begins_character && ++columns >= size.ws_col) return text.substr(0, i);
+    if (begins_character && ++characters > columns) return text.substr(0, i);
   }
   return text;
 }
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<RunLog>> RunLog::Open(const std::string& path) {
+absl::StatusOr<std::unique_ptr<RunLog>> RunLog::Open(const std::string& path, bool quiet) {
   std::ofstream file(path, std::ios::app);
   if (!file) return absl::UnavailableError(absl::StrCat("cannot write ", path, ": ", std::strerror(errno)));
-  return std::unique_ptr<RunLog>(new RunLog(std::move(file)));
+  return std::unique_ptr<RunLog>(new RunLog(path, std::move(file), quiet));
 }
 
-RunLog::RunLog(std::ofstream file) : has_terminal_(isatty(STDOUT_FILENO)), file_(std::move(file)) {
+RunLog::RunLog(const std::string& path, std::ofstream file, bool quiet)
+    : path_(path), quiet_(quiet), has_terminal_(!quiet && isatty(STDOUT_FILENO)), file_(std::move(file)) {
   google::AddLogSink(this);
 }
 
@@ -48,9 +48,16 @@ RunLog::~RunLog() {
   Progress("");
 }
 
+int RunLog::columns() const {
+  winsize size{};
+  if (!has_terminal_ || ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) != 0 || size.ws_col == 0) return 0;
+  return size.ws_col - 1;  // a character in the last one would move the cursor on
+}
+
 void RunLog::Line(const std::string& text) {
   absl::MutexLock lock(&mutex_);
   WriteToFile(text);
+  if (quiet_) return;
   if (!progress_.empty()) std::cout << kClearLine;
   std::cout << text << "\n" << progress_ << std::flush;
 }
@@ -69,7 +76,7 @@ void RunLog::Progress(const std::string& text) {
   if (!has_terminal_) return;
   absl::MutexLock lock(&mutex_);
   if (text.empty() && progress_.empty()) return;
-  progress_ = CutToTerminal(text);
+  progress_ = CutToColumns(text, columns());
   std::cout << kClearLine << progress_ << std::flush;
 }
 

@@ -1,6 +1,12 @@
 #include "trainer/run_log.h"
 
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <cstdlib>
 #include <filesystem>
+#include <iostream>
 #include <memory>
 #include <string>
 #include <vector>
@@ -84,6 +90,77 @@ TEST_F(RunLogTest, WithoutATerminalThereIsNoProgressLine) {
   }
   EXPECT_EQ(testing::internal::GetCapturedStdout(), "done\n");
   EXPECT_THAT(Lines(), testing::ElementsAre(EndsWith(" done")));
+}
+
+// A terminal of some columns in place of standard output while it lives.
+class Terminal {
+ public:
+  explicit Terminal(unsigned short columns) : master_(posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK)) {
+    EXPECT_TRUE(master_ >= 0 && grantpt(master_) == 0 && unlockpt(master_) == 0);
+    const int slave = open(ptsname(master_), O_RDWR | O_NOCTTY);
+    const winsize size{.ws_row = 24, .ws_col = columns};
+    EXPECT_EQ(ioctl(slave, TIOCSWINSZ, &size), 0);
+    std::cout << std::flush;
+    output_ = dup(STDOUT_FILENO);
+    dup2(slave, STDOUT_FILENO);
+    close(slave);
+  }
+  ~Terminal() {
+    std::cout << std::flush;
+    dup2(output_, STDOUT_FILENO);
+    close(output_);
+    close(master_);
+  }
+
+  // What was written to it since.
+  std::string Read() {
+    std::cout << std::flush;
+    std::string all;
+    char bytes[4096];
+    for (ssize_t count; (count = read(master_, bytes, sizeof bytes)) > 0;) all.append(bytes, count);
+    return all;
+  }
+
+ private:
+  int master_;
+  int output_;
+};
+
+TEST_F(RunLogTest, TheProgressLineIsReplacedAndCutToTheTerminal) {
+  Terminal terminal(12);
+  auto log = Open();
+  ASSERT_TRUE(log->has_terminal());
+  EXPECT_EQ(log->columns(), 11);
+  log->Progress("step 1/2 · 9");
+  EXPECT_EQ(terminal.Read(), "\r\033[Kstep 1/2 · ");  // 11 characters, one of two bytes
+  log->Progress("step 2/2 ·");
+  EXPECT_EQ(terminal.Read(), "\r\033[Kstep 2/2 ·");
+  log->Line("a line that is longer than the terminal");
+  EXPECT_EQ(terminal.Read(), "\r\033[Ka line that is longer than the terminal\r\nstep 2/2 ·");
+  log->Detail("only to the file");
+  EXPECT_EQ(terminal.Read(), "");
+  log.reset();
+  EXPECT_EQ(terminal.Read(), "\r\033[K");
+  EXPECT_THAT(Lines(), testing::ElementsAre(EndsWith(" terminal"), EndsWith(" only to the file")));
+}
+
+TEST_F(RunLogTest, ATerminalOfNoWidthCutsNothing) {
+  Terminal terminal(0);
+  auto log = Open();
+  EXPECT_EQ(log->columns(), 0);
+  log->Progress(std::string(300, 'x'));
+  EXPECT_EQ(terminal.Read(), "\r\033[K" + std::string(300, 'x'));
+}
+
+TEST_F(RunLogTest, AQuietOneWritesToTheFileAlone) {
+  Terminal terminal(80);
+  auto log = *RunLog::Open(path_, /*quiet=*/true);
+  log->Progress("step 1");
+  log->Line("first");
+  log->Detail("second");
+  log.reset();
+  EXPECT_EQ(terminal.Read(), "");
+  EXPECT_THAT(Lines(), testing::ElementsAre(EndsWith(" first"), EndsWith(" second")));
 }
 
 TEST_F(RunLogTest, APathThatCannotBeWrittenIsAnError) {
