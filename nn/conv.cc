@@ -6,6 +6,7 @@
 #include "ATen/ops/batch_norm.h"
 #include "ATen/ops/conv2d.h"
 #include "c10/core/GradMode.h"
+#include "nn/activation_checkpointing.h"
 
 namespace graticule {
 
@@ -32,11 +33,14 @@ BatchNorm::BatchNorm(int64_t channels, double epsilon, double momentum)
       num_batches_tracked_(RegisterBuffer("num_batches_tracked", init::Zeros(NewParameter({})).to(at::kLong))) {}
 
 at::Tensor BatchNorm::Forward(const at::Tensor& x) const {
-  if (training()) {
+  // A checkpointed layer has updated them when it ran the first time.
+  const bool updated = training() && IsRecomputing();
+  if (training() && !updated) {
     c10::NoGradGuard no_grad;
     at::Tensor(num_batches_tracked_).add_(1);
   }
-  return at::batch_norm(x, weight_, bias_, running_mean_, running_var_, training(), momentum_, epsilon_,
+  return at::batch_norm(x, weight_, bias_, updated ? at::Tensor() : running_mean_,
+                        updated ? at::Tensor() : running_var_, training(), momentum_, epsilon_,
                         /*cudnn_enabled=*/true);
 }
 

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "nn/activation_checkpointing.h"
+
 namespace graticule {
 
 TransformerBlock::TransformerBlock(const TransformerBlockOptions& options, std::unique_ptr<AttentionEncoding> encoding)
@@ -23,13 +25,16 @@ TransformerBlock::TransformerBlock(const TransformerBlockOptions& options, std::
 }
 
 at::Tensor TransformerBlock::Forward(const at::Tensor& x, const at::Tensor& position) const {
-  at::Tensor normed = norm1_.Forward(x);
-  if (position.defined()) normed = normed.add(position);
-  const auto scaled = [](const at::Tensor& gamma, const at::Tensor& branch) {
-    return gamma.defined() ? branch.mul(gamma) : branch;
+  const auto layer = [this](const at::Tensor& x, const at::Tensor& position) {
+    at::Tensor normed = norm1_.Forward(x);
+    if (position.defined()) normed = normed.add(position);
+    const auto scaled = [](const at::Tensor& gamma, const at::Tensor& branch) {
+      return gamma.defined() ? branch.mul(gamma) : branch;
+    };
+    const at::Tensor attended = drop_path_.Add(x, scaled(gamma_1_, attn_.Forward(normed)));
+    return drop_path_.Add(attended, scaled(gamma_2_, mlp_.Forward(norm2_.Forward(attended))));
   };
-  const at::Tensor attended = drop_path_.Add(x, scaled(gamma_1_, attn_.Forward(normed)));
-  return drop_path_.Add(attended, scaled(gamma_2_, mlp_.Forward(norm2_.Forward(attended))));
+  return Checkpointed(layer, x, position);
 }
 
 }  // namespace graticule
