@@ -3,6 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 
 #include "ATen/TensorOperators.h"
@@ -13,9 +18,12 @@
 #include "ATen/ops/randn.h"
 #include "ATen/ops/softmax.h"
 #include "ATen/ops/stack.h"
+#include "ATen/record_function.h"
 #include "absl/strings/str_cat.h"
 #include "c10/core/GradMode.h"
 #include "gtest/gtest.h"
+#include "nn/activation_checkpointing.h"
+#include "nn/autocast.h"
 #include "nn/weight_layout.h"
 #include "plugin/logging.h"
 #include "plugin/registry.h"
@@ -94,6 +102,64 @@ void ExpectRandomInTrainModeOnly(Backbone& backbone, const at::Tensor& images) {
   EXPECT_FALSE(backbone.Forward(images).tokens.equal(backbone.Forward(images).tokens));
   backbone.SetTraining(false);
   EXPECT_TRUE(backbone.Forward(images).tokens.equal(backbone.Forward(images).tokens));
+}
+
+namespace {
+
+// What a pass leaves behind, by name.
+struct Pass {
+  std::map<std::string, at::Tensor> results;
+  int64_t checkpointed_layers = 0;
+};
+
+Pass Run(Backbone& backbone, const at::Tensor& images, std::optional<at::ScalarType> dtype, bool checkpointing) {
+  thread_local int64_t layers;
+  layers = 0;
+  const auto handle = at::addThreadLocalCallback(
+      at::RecordFunctionCallback([](const at::RecordFunction& call) -> std::unique_ptr<at::ObserverContext> {
+        layers += std::string_view(call.name()) == "CheckpointedLayer";
+        return nullptr;
+      }).scopes({at::RecordScope::BACKWARD_FUNCTION}));
+  at::manual_seed(2);
+  Pass pass;
+  const at::Tensor input = images.detach().requires_grad_(true);
+  at::Tensor tokens;
+  {
+    std::optional<ActivationCheckpointingScope> scope;
+    if (checkpointing) scope.emplace();
+    const Autocast autocast(dtype, at::kCPU);
+    tokens = backbone.Forward(input).tokens;
+  }
+  tokens.mul(at::randn(tokens.sizes())).sum().backward();
+  at::removeCallback(handle);
+  pass.checkpointed_layers = layers;
+  pass.results["tokens"] = tokens.detach();
+  pass.results["gradient of the images"] = input.grad();
+  for (const NamedParameter& parameter : backbone.Parameters()) {
+    pass.results["gradient of " + parameter.name] = parameter.tensor.grad();
+  }
+  for (const NamedBuffer& buffer : backbone.Buffers()) pass.results[buffer.name] = buffer.tensor;
+  return pass;
+}
+
+}  // namespace
+
+int64_t ExpectCheckpointingChangesNothing(const std::function<std::unique_ptr<Backbone>()>& make,
+                                          const at::Tensor& images) {
+  int64_t layers = 0;
+  for (const std::optional<at::ScalarType> dtype : {std::optional<at::ScalarType>(), {at::kBFloat16}}) {
+    const std::unique_ptr<Backbone> plain_model = make(), model = make();
+    const Pass plain = Run(*plain_model, images, dtype, /*checkpointing=*/false);
+    const Pass pass = Run(*model, images, dtype, /*checkpointing=*/true);
+    EXPECT_EQ(plain.checkpointed_layers, 0);
+    layers = pass.checkpointed_layers;
+    for (const auto& [name, expected] : plain.results) {
+      const at::Tensor& found = pass.results.at(name);
+      EXPECT_EQ(expected.defined(), found.defined()) << name;
+      if (expected.defined() && found.defined()) EXPECT_TRUE(expected.equal(found)) << name;
+    }
+  }
+  return layers;
 }
 
 Safetensors Fixture(const std::string& backbone, const std::string& name) {

@@ -1,5 +1,6 @@
 #include "backbones/ceit/ceit.h"
 
+#include "ATen/ops/alias.h"
 #include "ATen/ops/cat.h"
 #include "ATen/ops/gelu.h"
 #include "ATen/ops/max_pool2d.h"
@@ -7,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "backbones/block_options.h"
 #include "backbones/checks.h"
+#include "nn/activation_checkpointing.h"
 #include "nn/position_encoding.h"
 #include "plugin/logging.h"
 #include "plugin/registry.h"
@@ -99,10 +101,13 @@ CeitBlock::CeitBlock(const TransformerBlockOptions& options, int64_t kernel)
 }
 
 at::Tensor CeitBlock::Forward(const at::Tensor& x, const at::Tensor& position, Size2d grid) const {
-  at::Tensor normed = norm1_.Forward(x);
-  if (position.defined()) normed = normed.add(position);
-  const at::Tensor attended = drop_path_.Add(x, attn_.Forward(normed));
-  return drop_path_.Add(attended, leff_.Forward(norm2_.Forward(attended), grid));
+  const auto layer = [this, grid](const at::Tensor& x, const at::Tensor& position) {
+    at::Tensor normed = norm1_.Forward(x);
+    if (position.defined()) normed = normed.add(position);
+    const at::Tensor attended = drop_path_.Add(x, attn_.Forward(normed));
+    return drop_path_.Add(attended, leff_.Forward(norm2_.Forward(attended), grid));
+  };
+  return Checkpointed(layer, x, position);
 }
 
 LayerwiseAttention::LayerwiseAttention(const TransformerBlockOptions& options)
@@ -174,7 +179,9 @@ at::Tensor CeitBackbone::Stem(const at::Tensor& images) const {
 
 at::Tensor CeitBackbone::Summary(const at::Tensor& x) const {
   if (class_token_.defined()) return x.select(1, 0);
-  return each_token_ ? x : x.mean(1);
+  // An operator of its own even where it does nothing: so its gradient is added to x's after all of the next layer's,
+  // and the sum is the same bit for bit whether that layer is checkpointed or not.
+  return each_token_ ? at::alias(x) : x.mean(1);
 }
 
 TokenMap CeitBackbone::Forward(const at::Tensor& images) {

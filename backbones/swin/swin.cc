@@ -11,6 +11,7 @@
 #include "backbones/block_options.h"
 #include "backbones/checks.h"
 #include "google/protobuf/repeated_field.h"
+#include "nn/activation_checkpointing.h"
 #include "nn/position_encoding.h"
 #include "nn/relative_position_bias.h"
 #include "nn/windows.h"
@@ -169,9 +170,12 @@ SwinBlock::SwinBlock(bool conditional_position, const TransformerBlockOptions& o
 }
 
 at::Tensor SwinBlock::Forward(const at::Tensor& x, const at::Tensor& position) const {
-  if (!conditional_position_) return block_.Forward(x, position);
-  const at::Tensor placed = conditional_position_->Forward(x.flatten(1, 2), {x.size(1), x.size(2)});
-  return block_.Forward(placed.view(x.sizes()), position);
+  const auto layer = [this](const at::Tensor& x, const at::Tensor& position) {
+    if (!conditional_position_) return block_.Forward(x, position);
+    const at::Tensor placed = conditional_position_->Forward(x.flatten(1, 2), {x.size(1), x.size(2)});
+    return block_.Forward(placed.view(x.sizes()), position);
+  };
+  return Checkpointed(layer, x, position);
 }
 
 absl::StatusOr<std::unique_ptr<Backbone>> SwinBackbone::Create(const Swin& given, const BackboneContext& context) {

@@ -17,6 +17,7 @@
 #include "c10/core/DispatchKeySet.h"
 #include "c10/core/GradMode.h"
 #include "c10/core/impl/LocalDispatchKeySet.h"
+#include "nn/activation_checkpointing.h"
 #include "nn/position_encoding.h"
 #include "plugin/logging.h"
 #include "plugin/registry.h"
@@ -204,13 +205,19 @@ class TokensToToken : public Module {
   // [B,3,H,W] to [B,H/16·W/16,D].
   at::Tensor Forward(const at::Tensor& images) const {
     const int64_t height = images.size(2), width = images.size(3);
-    at::Tensor x = attention1_->Forward(SoftSplit(images.permute({0, 2, 3, 1}), 7, 4));
-    x = attention2_->Forward(SoftSplit(x.unflatten(1, {height / 4, width / 4}), 3, 2));
+    at::Tensor x = Attend(attention1_, images.permute({0, 2, 3, 1}), 7, 4);
+    x = Attend(attention2_, x.unflatten(1, {height / 4, width / 4}), 3, 2);
     return project_.Forward(SoftSplit(x.unflatten(1, {height / 8, width / 8}), 3, 2));
   }
   std::string TypeName() const override { return "TokensToToken"; }
 
  private:
+  // A checkpointed layer keeps the map, whose pixels are in several windows each.
+  static at::Tensor Attend(const TokenLayer* layer, const at::Tensor& map, int64_t kernel, int64_t stride) {
+    return Checkpointed(
+        [=](const at::Tensor& map, const at::Tensor&) { return layer->Forward(SoftSplit(map, kernel, stride)); }, map);
+  }
+
   const TokenLayer* attention1_;
   const TokenLayer* attention2_;
   Linear project_;

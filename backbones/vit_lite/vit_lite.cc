@@ -6,6 +6,7 @@
 #include "ATen/ops/max_pool2d.h"
 #include "absl/strings/str_cat.h"
 #include "backbones/checks.h"
+#include "nn/activation_checkpointing.h"
 #include "nn/position_encoding.h"
 #include "plugin/logging.h"
 #include "plugin/registry.h"
@@ -173,10 +174,13 @@ VitLiteLayer::VitLiteLayer(const VitLite& config, double drop_path)
 }
 
 at::Tensor VitLiteLayer::Forward(const at::Tensor& x, const at::Tensor& position) const {
-  at::Tensor normed = pre_norm_.Forward(x);
-  if (position.defined()) normed = normed.add(position);
-  const at::Tensor attended = norm1_.Forward(drop_path_.Add(x, self_attn_.Forward(normed)));
-  return drop_path_.Add(attended, mlp_.Forward(attended));
+  const auto layer = [this](const at::Tensor& x, const at::Tensor& position) {
+    at::Tensor normed = pre_norm_.Forward(x);
+    if (position.defined()) normed = normed.add(position);
+    const at::Tensor attended = norm1_.Forward(drop_path_.Add(x, self_attn_.Forward(normed)));
+    return drop_path_.Add(attended, mlp_.Forward(attended));
+  };
+  return Checkpointed(layer, x, position);
 }
 
 absl::StatusOr<std::unique_ptr<Backbone>> VitLiteBackbone::Create(const VitLite& given,

@@ -10,6 +10,7 @@
 #include "ATen/ops/equal.h"
 #include "ATen/ops/randn.h"
 #include "backbones/backbone.h"
+#include "backbones/testing.h"
 #include "c10/core/GradMode.h"
 #include "nn/position_delivery.h"
 #include "tests/conformance/conformance.h"
@@ -141,6 +142,38 @@ TEST_P(BackboneConformance, AutocastComesCloseToSinglePrecision) {
   EXPECT_LT(tokens.sub(expected).norm().item<double>(), 0.05 * expected.norm().item<double>());
   tokens.square().sum().backward();
   ExpectFiniteGradients(*backbone);
+}
+
+// Bit for bit, with everything drawn that the backbone can draw.
+TEST_P(BackboneConformance, ActivationCheckpointingChangesNothing) {
+  const std::unique_ptr<google::protobuf::Message> config = ExampleMessage(GetParam());
+  for (const auto& [name, rate] : std::map<std::string, double>{{"drop_path_rate", 0.5},
+                                                                {"attention_dropout", 0.1},
+                                                                {"projection_dropout", 0.1},
+                                                                {"position_dropout", 0.1},
+                                                                {"token_dropout", 0.1},
+                                                                {"dropout", 0.1}}) {
+    const auto* field = config->GetDescriptor()->FindFieldByName(name);
+    if (field == nullptr || field->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_DOUBLE) continue;
+    config->GetReflection()->SetDouble(config.get(), field, rate);
+  }
+  google::protobuf::Any packed;
+  packed.PackFrom(*config);
+  int built = 0;
+  for (const TokenContract& contract : Contracts()) {
+    for (const Size2d size : Sizes()) {
+      const auto make = [&]() -> std::unique_ptr<Backbone> {
+        at::manual_seed(1);
+        auto backbone = Registry<Backbone>::Create(packed, {.image_size = size, .contract = contract});
+        return backbone.ok() ? *std::move(backbone) : nullptr;
+      };
+      if (make() == nullptr) continue;
+      ++built;
+      ExpectCheckpointingChangesNothing(make, at::randn({2, 3, size.height, size.width}));
+      break;
+    }
+  }
+  EXPECT_GT(built, 0);
 }
 
 TEST_P(BackboneConformance, WeightsGoThroughAFile) {
