@@ -3,18 +3,28 @@
 #include <cmath>
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <random>
+#include <string>
 #include <vector>
 
+#include "ATen/Context.h"
 #include "ATen/ops/_amp_foreach_non_finite_check_and_unscale.h"
 #include "ATen/ops/_amp_update_scale.h"
 #include "ATen/ops/allclose.h"
-#include "ATen/ops/equal.h"
+#include "ATen/ops/cross_entropy_loss.h"
 #include "ATen/ops/full.h"
+#include "ATen/ops/randint.h"
 #include "ATen/ops/randn.h"
 #include "ATen/ops/tensor.h"
 #include "ATen/ops/zeros.h"
+#include "c10/core/GradMode.h"
 #include "gtest/gtest.h"
+#include "nn/autocast.h"
+#include "nn/layers.h"
+#include "nn/module.h"
+#include "nn/patch_embed.h"
+#include "nn/transformer_block.h"
 
 namespace graticule {
 namespace {
@@ -115,6 +125,67 @@ TEST(LossScalerTest, GoesOnFromItsStateAsIfItHadNotStopped) {
     ASSERT_EQ(second.GetState().scale, whole.GetState().scale);
     ASSERT_EQ(second.GetState().growth_steps, whole.GetState().growth_steps);
   }
+}
+
+// Two layers between a patch embedding and a classifier.
+class TinyVit : public Module {
+ public:
+  TinyVit() : embed_(3, 4, 16), head_(16, 4) {
+    RegisterModule("embed", &embed_);
+    for (int layer = 0; layer < 2; ++layer) {
+      blocks_.push_back(RegisterModule(
+          "blocks." + std::to_string(layer),
+          std::make_unique<TransformerBlock>(TransformerBlockOptions{
+              .attention = {.width = 16, .heads = 2}, .mlp_hidden = 32, .mlp_dropout = 0.1, .drop_path = 0.1})));
+    }
+    RegisterModule("head", &head_);
+  }
+  // [B,3,16,16] to [B,4].
+  at::Tensor Forward(const at::Tensor& images) const {
+    at::Tensor x = embed_.Forward(images);
+    for (const TransformerBlock* block : blocks_) x = block->Forward(x, {});
+    return head_.Forward(x.mean(1));
+  }
+
+ private:
+  PatchEmbed embed_;
+  std::vector<TransformerBlock*> blocks_;
+  Linear head_;
+};
+
+TEST(LossScalerTest, AVisionTransformerLearnsInHalfPrecision) {
+  at::manual_seed(1);
+  TinyVit model;
+  const at::Tensor images = at::randn({16, 3, 16, 16}), labels = at::randint(0, 4, {16}, at::kLong);
+  // Of the first step all gradients are out of range.
+  LossScaler scaler({.initial_scale = 1e9, .growth_interval = 20});
+  const auto loss = [&] {
+    const Autocast autocast(at::kHalf, at::kCPU);
+    const at::Tensor logits = model.Forward(images);
+    EXPECT_EQ(logits.scalar_type(), at::kHalf);
+    return at::cross_entropy_loss(logits.to(at::kFloat), labels);
+  };
+  const double before = loss().item<double>();
+  int skipped = 0;
+  for (int step = 0; step < 80; ++step) {
+    scaler.Scale(loss()).backward();
+    bool finite = true;
+    for (const NamedParameter& parameter : model.Parameters()) {
+      finite &= parameter.tensor.grad().isfinite().all().item<bool>();
+    }
+    for (const NamedParameter& parameter : model.Parameters()) {
+      at::Tensor tensor = parameter.tensor;
+      const c10::NoGradGuard no_grad;
+      scaler.Unscale({tensor.grad()});
+      if (finite) tensor.sub_(tensor.grad(), 0.3);
+      tensor.mutable_grad() = at::Tensor();
+    }
+    scaler.Update(finite);
+    skipped += !finite;
+  }
+  EXPECT_GT(skipped, 0);
+  EXPECT_LT(skipped, 40);
+  EXPECT_LT(loss().item<double>(), 0.7 * before);
 }
 
 TEST(LossScalerTest, SaysThatItHasShrunkTooFar) {
