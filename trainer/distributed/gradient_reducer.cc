@@ -231,7 +231,7 @@ absl::Status GradientReducer::Backward(const at::Tensor& loss, bool synchronise)
     }
   }
   Ranks::State& ranks = *s.ranks->state();
-  RETURN_IF_ERROR(ranks.failure);
+  RETURN_IF_ERROR(ranks.Failure());
   ranks.heartbeat->CountCall();
   const Clock::time_point begin = Clock::now();
   s.reducing = true;

@@ -95,6 +95,10 @@ std::string Place(const Beat& beat) {
                       beat.phase.empty() ? "" : absl::StrCat(" (", beat.phase, ")"));
 }
 
+std::string RanksWere(const std::vector<int>& ranks, const char* one, const char* several) {
+  return absl::StrCat(RankNames(ranks), " ", ranks.size() == 1 ? one : several);
+}
+
 }  // namespace
 
 struct Heartbeat::Shared {
@@ -107,34 +111,60 @@ struct Heartbeat::Shared {
   explicit Shared(HeartbeatOptions options)
       : options(std::move(options)), watching(this->options.abort != nullptr), peers(this->options.size) {}
 
-  std::string Key(int rank) const { return absl::StrCat("beat/", rank); }
-
   const HeartbeatOptions options;
 
   std::mutex mutex;
   std::condition_variable changed;
-  // Of this rank, and since when it is where it is.
+  // Of this rank; since when it is where it is, and when it came to its last collective.
   Beat own;
   Clock::time_point since = Clock::now();
+  Clock::time_point called = Clock::now();
   // What the thread shall do: say this verdict, look at the others, end.
   std::optional<absl::Status> to_say;
   bool watching;
   bool ending = false;
   // What it has found.
   std::optional<absl::Status> verdict;
-  std::vector<Peer> peers;
   int64_t heard = 0;  // ranks that know the verdict, this one among them
-  bool store_lost = false;
+  std::vector<Peer> peers;
   int64_t rounds = 0;
+  bool store_lost = false;
   bool in_store = false;  // a call on the store is under way
   Clock::time_point round_began = Clock::now();
+  bool aborted = false;
 
-  // With `mutex` held.
+  // The rest with `mutex` held, which is let go of while waiting.
+  using Lock = std::unique_lock<std::mutex>;
+
+  std::string Key(int rank) const { return absl::StrCat("beat/", rank); }
   bool StoreAnswers() const {
     return !store_lost && !(in_store && Seconds(Clock::now() - round_began) > kStoreSeconds);
   }
   bool Silent(int rank, double seconds) const {
     return rank != options.rank && Seconds(Clock::now() - peers[rank].changed) > seconds;
+  }
+  bool Left(int rank) const { return rank != options.rank && peers[rank].beat.has_value() && peers[rank].beat->left; }
+  // Ranks that have come to fewer collectives.
+  std::vector<int> Behind() const {
+    std::vector<int> ranks;
+    for (int rank = 0; rank < options.size; ++rank) {
+      const std::optional<Beat>& beat = peers[rank].beat;
+      if (rank != options.rank && beat.has_value() && beat->calls < own.calls) ranks.push_back(rank);
+    }
+    return ranks;
+  }
+  std::vector<int> SilentFor(double seconds) const {
+    std::vector<int> ranks;
+    for (int rank = 0; rank < options.size; ++rank) {
+      if (Silent(rank, seconds)) ranks.push_back(rank);
+    }
+    return ranks;
+  }
+  std::optional<int> FindLeft() const {
+    for (int rank = 0; rank < options.size; ++rank) {
+      if (Left(rank)) return rank;
+    }
+    return std::nullopt;
   }
   void Watch() {
     if (!watching) {
@@ -143,10 +173,66 @@ struct Heartbeat::Shared {
     watching = true;
     changed.notify_all();
   }
-  absl::Status Explain(std::unique_lock<std::mutex>& lock, const absl::Status& error, bool timed_out,
-                       double timeout_seconds);
-  absl::Status StoreLost() const {
+
+  absl::Status StoreIsLost() const {
     return absl::UnavailableError(absl::StrCat(options.store_host, " was lost: it no longer answers"));
+  }
+  absl::Status HasLeft(int rank) const {
+    const int64_t step = peers[rank].beat->step;
+    return absl::UnavailableError(
+        absl::StrCat("rank ", rank, " was lost: it has ended", step < 0 ? "" : absl::StrCat(" after step ", step)));
+  }
+  absl::Status AreLost(const std::vector<int>& ranks) const {
+    const std::optional<Beat>& beat = peers[ranks[0]].beat;
+    return absl::UnavailableError(
+        absl::StrCat(RanksWere(ranks, "was", "were"), " lost without a word",
+                     beat.has_value() && beat->step >= 0 ? absl::StrCat(", last seen at step ", beat->step) : "",
+                     beat.has_value() && !beat->phase.empty() ? absl::StrCat(" (", beat->phase, ")") : ""));
+  }
+  absl::Status AreLate(const std::vector<int>& ranks) const {
+    return absl::DeadlineExceededError(absl::StrCat(
+        RanksWere(ranks, "has", "have"), " not come", own.step < 0 ? "" : absl::StrCat(" to step ", own.step),
+        own.phase.empty() ? "" : absl::StrCat(" (", own.phase, ")"),
+        absl::StrFormat(" within %g s; ", options.timeout_seconds), Place(*peers[ranks[0]].beat)));
+  }
+
+  // The verdict of all ranks, this one's if it is the first.
+  absl::Status Say(Lock& lock, const absl::Status& found) {
+    to_say = found;
+    changed.notify_all();
+    changed.wait_for(lock, Duration(kStoreSeconds), [&] { return verdict.has_value() || !StoreAnswers(); });
+    if (!verdict.has_value()) verdict = found;
+    return *verdict;
+  }
+
+  absl::Status Explain(Lock& lock, const absl::Status& error, bool timed_out) {
+    Watch();
+    const auto known = [&] { return verdict.has_value() || !StoreAnswers() || FindLeft().has_value(); };
+    // Who is late is seen at once, before they come.
+    const int64_t round = rounds;
+    changed.wait_for(lock, Duration(kStoreSeconds), [&] { return known() || rounds > round + 1; });
+    const std::vector<int> behind = Behind();
+    const absl::Status found = timed_out && !behind.empty() ? AreLate(behind) : error;
+    // Who is lost takes as long as their next sign of life.
+    changed.wait_for(lock, Duration((kSilentIntervals + 1) * options.interval_seconds), known);
+    if (verdict.has_value()) return *verdict;
+    if (!StoreAnswers()) {
+      verdict = StoreIsLost();
+      return *verdict;
+    }
+    if (const std::optional<int> left = FindLeft(); left.has_value()) return Say(lock, HasLeft(*left));
+    const std::vector<int> silent = SilentFor(kSilentIntervals * options.interval_seconds);
+    return Say(lock, silent.empty() ? found : AreLost(silent));
+  }
+
+  // Why collectives are to be aborted, on the heartbeat's thread.
+  std::optional<absl::Status> Reason() const {
+    if (verdict.has_value()) return verdict;
+    if (store_lost) return StoreIsLost();
+    if (const auto silent = SilentFor(options.timeout_seconds); !silent.empty()) return AreLost(silent);
+    const std::vector<int> behind = Behind();
+    if (!behind.empty() && Seconds(Clock::now() - called) > options.timeout_seconds) return AreLate(behind);
+    return std::nullopt;
   }
 };
 
@@ -155,30 +241,26 @@ Heartbeat::Heartbeat(HeartbeatOptions options)
 
 Heartbeat::~Heartbeat() {
   {
-    std::unique_lock lock(shared_->mutex);
     Shared& s = *shared_;
+    std::unique_lock lock(s.mutex);
+    s.own.left = true;
     // The store's host is the last to go: the others are to hear what happened, or to be gone already.
-    if (s.options.hosts_store && s.StoreAnswers()) {
-      s.own.left = true;
+    if (s.options.hosts_store) {
       s.Watch();
-      const double silent = kSilentIntervals * s.options.interval_seconds;
-      const auto done = [&] {
-        if (!s.StoreAnswers()) return true;
+      s.changed.wait_for(lock, Duration(kStoreSeconds), [&] {
         int64_t gone = 0;
         for (int rank = 0; rank < s.options.size; ++rank) {
-          const auto& beat = s.peers[rank].beat;
-          if (rank != s.options.rank && ((beat.has_value() && beat->left) || s.Silent(rank, silent))) ++gone;
+          if (s.Left(rank) || s.Silent(rank, kSilentIntervals * s.options.interval_seconds)) ++gone;
         }
-        return gone == s.options.size - 1 || (s.verdict.has_value() && s.heard + gone >= s.options.size);
-      };
-      s.changed.wait_for(lock, Duration(kStoreSeconds), done);
+        const int64_t heard = s.verdict.has_value() ? s.heard - 1 : 0;
+        return !s.StoreAnswers() || gone + heard >= s.options.size - 1;
+      });
     }
-    s.own.left = true;
     s.ending = true;
     s.changed.notify_all();
     const int64_t round = s.rounds;
     s.changed.wait_for(lock, Duration(kStoreSeconds), [&] { return s.rounds > round || !s.StoreAnswers(); });
-    if (s.in_store) {
+    if (!s.store_lost && s.in_store) {
       thread_.detach();
       return;
     }
@@ -188,103 +270,50 @@ Heartbeat::~Heartbeat() {
 
 void Heartbeat::SetProgress(int64_t step, std::string_view phase) {
   std::lock_guard lock(shared_->mutex);
-  if (shared_->own.step != step || shared_->own.phase != phase) shared_->since = Clock::now();
-  shared_->own.step = step;
-  shared_->own.phase = std::string(phase);
+  Shared& s = *shared_;
+  if (s.own.step != step || s.own.phase != phase) s.since = Clock::now();
+  s.own.step = step;
+  s.own.phase = std::string(phase);
 }
 
 void Heartbeat::CountCall() {
   std::lock_guard lock(shared_->mutex);
   ++shared_->own.calls;
+  shared_->called = Clock::now();
 }
 
-absl::Status Heartbeat::Shared::Explain(std::unique_lock<std::mutex>& lock, const absl::Status& error, bool timed_out,
-                                        double timeout_seconds) {
-  Watch();
-  const auto find_left = [&]() -> std::optional<int> {
-    for (int rank = 0; rank < options.size; ++rank) {
-      if (rank != options.rank && peers[rank].beat.has_value() && peers[rank].beat->left) return rank;
-    }
-    return std::nullopt;
-  };
-  const auto known = [&] { return verdict.has_value() || !StoreAnswers() || find_left().has_value(); };
-  // Who is late is seen at once, before they come.
-  const int64_t round = rounds;
-  changed.wait_for(lock, Duration(kStoreSeconds), [&] { return known() || rounds > round + 1; });
-  std::vector<int> late;
-  std::string place;
-  for (int rank = 0; rank < options.size && timed_out; ++rank) {
-    const std::optional<Beat>& beat = peers[rank].beat;
-    if (rank == options.rank || !beat.has_value() || beat->calls >= own.calls) continue;
-    if (late.empty()) place = Place(*beat);
-    late.push_back(rank);
-  }
-  // Who is lost takes as long as their next sign of life.
-  changed.wait_for(lock, Duration((kSilentIntervals + 1) * options.interval_seconds), known);
-  if (verdict.has_value()) return *verdict;
-  if (!StoreAnswers()) {
-    verdict = StoreLost();
-    return *verdict;
-  }
-
-  std::vector<int> lost;
-  for (int rank = 0; rank < options.size; ++rank) {
-    if (Silent(rank, kSilentIntervals * options.interval_seconds)) lost.push_back(rank);
-  }
-  absl::Status found = error;
-  if (const std::optional<int> left = find_left(); left.has_value()) {
-    const Beat& beat = *peers[*left].beat;
-    found = absl::UnavailableError(absl::StrCat("rank ", *left, " was lost: it has ended",
-                                                beat.step < 0 ? "" : absl::StrCat(" after step ", beat.step)));
-  } else if (!lost.empty()) {
-    const std::optional<Beat>& beat = peers[lost[0]].beat;
-    found = absl::UnavailableError(
-        absl::StrCat(RankNames(lost), lost.size() == 1 ? " was" : " were", " lost without a word",
-                     beat.has_value() && beat->step >= 0 ? absl::StrCat(", last seen at step ", beat->step) : "",
-                     beat.has_value() && !beat->phase.empty() ? absl::StrCat(" (", beat->phase, ")") : ""));
-  } else if (!late.empty()) {
-    found = absl::DeadlineExceededError(absl::StrCat(RankNames(late), late.size() == 1 ? " has" : " have", " not come",
-                                                     own.step < 0 ? "" : absl::StrCat(" to step ", own.step),
-                                                     own.phase.empty() ? "" : absl::StrCat(" (", own.phase, ")"),
-                                                     absl::StrFormat(" within %g s; ", timeout_seconds), place));
-  }
-  to_say = found;
-  changed.notify_all();
-  changed.wait_for(lock, Duration(kStoreSeconds), [&] { return verdict.has_value() || !StoreAnswers(); });
-  if (!verdict.has_value()) verdict = found;
-  return *verdict;
-}
-
-absl::Status Heartbeat::Explain(const absl::Status& error, bool timed_out, double timeout_seconds) {
+absl::Status Heartbeat::Explain(const absl::Status& error, bool timed_out) {
   std::unique_lock lock(shared_->mutex);
-  const absl::Status verdict = shared_->Explain(lock, error, timed_out, timeout_seconds);
+  const absl::Status verdict = shared_->Explain(lock, error, timed_out);
   lock.unlock();
   std::this_thread::sleep_for(Duration(kVictimSeconds));
   return verdict;
+}
+
+absl::Status Heartbeat::Aborted() const {
+  std::lock_guard lock(shared_->mutex);
+  return shared_->aborted ? *shared_->verdict : absl::OkStatus();
 }
 
 void Heartbeat::ReportFailure(std::string_view words) {
   std::unique_lock lock(shared_->mutex);
   Shared& s = *shared_;
   if (s.verdict.has_value() || !s.StoreAnswers()) return;
-  s.to_say = absl::UnavailableError(absl::StrCat("rank ", s.options.rank, " was lost: ", std::string(words)));
-  s.changed.notify_all();
-  s.changed.wait_for(lock, Duration(kStoreSeconds), [&] { return s.verdict.has_value() || !s.StoreAnswers(); });
+  s.Say(lock, absl::UnavailableError(absl::StrCat("rank ", s.options.rank, " was lost: ", std::string(words))));
 }
 
 void Heartbeat::Run(const std::shared_ptr<Shared>& shared) {
   Shared& s = *shared;
   c10d::Store& store = *s.options.store;
-  bool aborted = false;
   std::unique_lock lock(s.mutex);
   while (true) {
     const bool last = s.ending;
+    const bool watching = s.watching;
+    const bool knew = s.verdict.has_value();
+    const std::optional<absl::Status> to_say = std::exchange(s.to_say, std::nullopt);
     ++s.own.count;
     s.own.milliseconds = static_cast<int64_t>(1000 * Seconds(Clock::now() - s.since));
     const std::string own = Encode(s.own);
-    const std::optional<absl::Status> to_say = std::exchange(s.to_say, std::nullopt);
-    const bool watching = s.watching;
-    const bool knew = s.verdict.has_value();
     s.in_store = true;
     s.round_began = Clock::now();
     lock.unlock();
@@ -292,7 +321,7 @@ void Heartbeat::Run(const std::shared_ptr<Shared>& shared) {
     std::optional<absl::Status> verdict;
     int64_t heard = 0;
     std::vector<std::pair<int, Beat>> beats;
-    std::string lost;
+    std::string error;
     try {
       store.set(s.Key(s.options.rank), own);
       if (to_say.has_value()) {
@@ -300,15 +329,15 @@ void Heartbeat::Run(const std::shared_ptr<Shared>& shared) {
       } else if (!knew && store.check({kVerdict})) {
         verdict = DecodeStatus(store.get_to_str(kVerdict));
       }
-      if (verdict.has_value() || knew) heard = store.add(kHeard, verdict.has_value() && !knew ? 1 : 0);
+      if (verdict.has_value() || knew) heard = store.add(kHeard, knew ? 0 : 1);
       for (int rank = 0; watching && rank < s.options.size; ++rank) {
         if (rank == s.options.rank || !store.check({s.Key(rank)})) continue;
         if (const auto beat = DecodeBeat(store.get_to_str(s.Key(rank))); beat.has_value()) {
           beats.emplace_back(rank, *beat);
         }
       }
-    } catch (const std::exception& error) {
-      lost = error.what();
+    } catch (const std::exception& caught) {
+      error = caught.what();
     }
 
     lock.lock();
@@ -321,17 +350,17 @@ void Heartbeat::Run(const std::shared_ptr<Shared>& shared) {
       if (!peer.beat.has_value() || peer.beat->count != beat.count) peer.changed = Clock::now();
       peer.beat = beat;
     }
-    if (!lost.empty()) {
-      VLOG(1) << "the store no longer answers: " << lost;
+    if (!error.empty()) {
+      VLOG(1) << "the store no longer answers: " << error;
       s.store_lost = true;
     }
     s.changed.notify_all();
 
-    if (s.options.abort != nullptr && !aborted && !s.ending) {
-      bool abort = s.verdict.has_value() || s.store_lost;
-      for (int rank = 0; rank < s.options.size; ++rank) abort |= s.Silent(rank, s.options.silence_seconds);
-      if (abort) {
-        aborted = true;
+    if (s.options.abort != nullptr && !s.aborted && !s.ending) {
+      if (const std::optional<absl::Status> reason = s.Reason(); reason.has_value()) {
+        if (!s.verdict.has_value() && !s.store_lost) s.to_say = reason;
+        s.verdict = reason;
+        s.aborted = true;
         lock.unlock();
         s.options.abort();
         lock.lock();

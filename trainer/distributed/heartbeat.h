@@ -24,11 +24,12 @@ struct HeartbeatOptions {
   bool hosts_store = false;
   // Who is lost where the store no longer answers: "rank 0".
   std::string store_host;
-  // Called once, on the heartbeat's thread, when a rank has been silent for `silence_seconds` or a verdict is there,
-  // and no Explain is under way: for collectives that don't notice themselves that a rank is gone.
-  std::function<void()> abort;
-  double silence_seconds = 600;
+  // How long a rank waits for the others, and how often it gives a sign of life.
+  double timeout_seconds = 600;
   double interval_seconds = 1;
+  // For collectives that don't notice themselves that a rank is gone or late: called once, on the heartbeat's thread,
+  // when another rank gives no sign of life or stays behind for the timeout, or when there is a verdict. May be null.
+  std::function<void()> abort;
 };
 
 class Heartbeat {
@@ -44,7 +45,9 @@ class Heartbeat {
 
   // Why a collective failed: a rank's own last words, a rank that left or gives no sign of life, one that has not come
   // where `timed_out`, else `error` as it stands. Takes some seconds. All ranks get the first verdict of any.
-  absl::Status Explain(const absl::Status& error, bool timed_out, double timeout_seconds);
+  absl::Status Explain(const absl::Status& error, bool timed_out);
+  // The verdict where `abort` was called for one: what collectives did since is void. OK else.
+  absl::Status Aborted() const;
   // See Ranks::ReportFailure.
   void ReportFailure(std::string_view words);
 

@@ -27,6 +27,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
+#include "c10/util/Flags.h"
 #include "plugin/logging.h"
 #include "plugin/status.h"
 #include "torch/csrc/distributed/c10d/PrefixStore.hpp"
@@ -38,13 +39,23 @@
 #include "trainer/distributed/heartbeat.h"
 #include "trainer/distributed/ranks_state.h"
 
+C10_DECLARE_int(caffe2_log_level);
+
 namespace graticule {
 namespace {
 
 using Clock = std::chrono::steady_clock;
 
+// c10's level of a log that has errors alone.
+constexpr int kErrors = 2;
 // DDP's broadcast_bucket_size.
 constexpr size_t kBroadcastBytes = size_t{250} << 20;
+
+// c10d warns, with the stack, of each connection that ends; what it means is in the statuses. Whoever sets LibTorch's
+// own variable wants to see it.
+void QuietC10d() {
+  if (std::getenv("TORCH_CPP_LOG_LEVEL") == nullptr) FLAGS_caffe2_log_level = kErrors;
+}
 
 // The address of this machine that a connection to `host` comes from, empty where there is none: what others can reach
 // it by. Machines' own names are often 127.0.1.1 in /etc/hosts.
@@ -117,7 +128,7 @@ class Pending : public Ranks::Maxima {
       : state_(state), values_(std::move(values)), work_(std::move(work)) {}
 
   absl::StatusOr<std::vector<int64_t>> Wait() override {
-    RETURN_IF_ERROR(state_->failure);
+    RETURN_IF_ERROR(state_->Failure());
     const Clock::time_point begin = Clock::now();
     try {
       work_->wait();
@@ -152,8 +163,13 @@ Ranks::State::~State() {
   gradients.release();
 }
 
+absl::Status Ranks::State::Failure() {
+  if (failure.ok()) failure = heartbeat->Aborted();
+  return failure;
+}
+
 absl::Status Ranks::State::Call(std::string_view what, const std::function<void()>& collective) {
-  RETURN_IF_ERROR(failure);
+  RETURN_IF_ERROR(Failure());
   heartbeat->CountCall();
   const Clock::time_point begin = Clock::now();
   try {
@@ -170,7 +186,7 @@ absl::Status Ranks::State::Explain(std::string_view what, Clock::time_point begi
                          absl::StrContains(error.message(), "imed out") || absl::StrContains(error.message(), "imeout");
   VLOG(1) << error;
   failure = heartbeat->Explain(absl::UnavailableError(absl::StrCat("the ranks lost each other: ", error.message())),
-                               timed_out, timeout_seconds);
+                               timed_out);
   return failure;
 }
 
@@ -186,6 +202,7 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const LaunchEnvironment& envi
   const std::chrono::milliseconds timeout(static_cast<int64_t>(1000 * timeout_seconds));
   const bool hosts_store = environment.rank == 0 && !environment.use_agent_store;
   const std::string place = absl::StrCat(environment.master_address, ":", environment.master_port);
+  QuietC10d();
   auto state = std::make_unique<State>();
   state->timeout_seconds = timeout_seconds;
   c10::intrusive_ptr<c10d::Store> tcp_store;
@@ -219,7 +236,6 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const LaunchEnvironment& envi
     HeartbeatOptions options;
     if (backend != nullptr) {
       options.abort = [backend] { backend->abort(); };
-      options.silence_seconds = timeout_seconds;
     }
     const auto type =
         backend != nullptr ? c10d::ProcessGroup::BackendType::NCCL : c10d::ProcessGroup::BackendType::GLOO;
@@ -229,6 +245,7 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const LaunchEnvironment& envi
     state->gradients->setDefaultBackend(type);
     state->gradients->setBackend(device.type(), type, backend);
     options.store = prefixed("heartbeat", tcp_store->clone());
+    options.timeout_seconds = timeout_seconds;
     // Those who wait for short learn it soon.
     options.interval_seconds = std::clamp(timeout_seconds / 10, 0.3, 1.0);
     options.rank = environment.rank;

@@ -19,6 +19,8 @@ namespace graticule {
 struct Ranks::State {
   ~State();
 
+  // The first failure, also one that the heartbeat found.
+  absl::Status Failure();
   // Runs `collective` where nothing has failed yet; what it throws is explained.
   absl::Status Call(std::string_view what, const std::function<void()>& collective);
   // The status of the exception that is being handled, of a collective that began at `begin`.
@@ -29,7 +31,7 @@ struct Ranks::State {
   c10::intrusive_ptr<c10d::Backend> control;
   c10::intrusive_ptr<c10d::ProcessGroup> gradients;
   std::unique_ptr<Heartbeat> heartbeat;
-  absl::Status failure;  // the first one
+  absl::Status failure;
 };
 
 }  // namespace graticule
