@@ -46,7 +46,8 @@ int64_t PeakMemory() {
 int64_t PeakMemory(c10::Device device) {
   if (device.is_cpu()) return PeakMemory();
   constexpr auto kAll = static_cast<size_t>(c10::CachingAllocator::StatType::AGGREGATE);
-  return c10::getDeviceAllocator(device.type())->getDeviceStats(device.index()).reserved_bytes[kAll].peak;
+  c10::DeviceAllocator* const allocator = c10::getDeviceAllocator(device.type());
+  return allocator->initialized() ? allocator->getDeviceStats(device.index()).reserved_bytes[kAll].peak : 0;
 }
 
 std::string FormatProgress(const Progress& progress, int columns) {
