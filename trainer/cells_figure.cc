@@ -15,7 +15,7 @@
 namespace graticule {
 namespace {
 
-constexpr int64_t kPanelSide = 224;          // images are enlarged to at least this
+constexpr int64_t kPanelSide = 224;          // images are enlarged up to this
 constexpr int64_t kGreatestPanelSide = 448;  // and further, up to this, so that
 constexpr int64_t kCellSide = 14;            // a cell is at least so wide
 constexpr int64_t kGap = 12;
