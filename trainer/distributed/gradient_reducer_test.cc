@@ -139,10 +139,17 @@ int MeansAreThoseOfTheWholeBatch() {
   const auto reducer = MakeReducer(model, *ranks);
   for (int64_t step = 0; step < 6; ++step) {
     const auto [x, target] = Batch(step);
+    const uint64_t before = Collectives(*ranks);
+    uint64_t at_first_layer = 0;
+    const auto hook = model.first.register_hook([&](const at::Tensor&) { at_first_layer = Collectives(*ranks); });
     EXIT_IF_ERROR(reducer->Backward(model.Loss(Share(x, *ranks), Share(target, *ranks), true), true));
+    model.first.remove_hook(hook);
     reference.Loss(x, target, true).backward();
     CheckGradients(model, reference, absl::StrCat("step ", step));
     EXIT_IF_ERROR(CheckSame(model, *ranks));
+    // The second layer's gradients are on their way before the first's are there.
+    if (step > 1) CHECK_EQ(at_first_layer, before + 1);
+    if (step > 1) CHECK_GT(Collectives(*ranks), at_first_layer + 1);
     // Views of buckets: fewer storages than gradients.
     std::set<const void*> storages;
     for (const RankTensor& parameter : model.Parameters()) {

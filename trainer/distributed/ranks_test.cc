@@ -24,6 +24,7 @@
 #include "nn/metrics.h"
 #include "plugin/logging.h"
 #include "trainer/distributed/environment.h"
+#include "trainer/distributed/launcher.h"
 #include "trainer/distributed/sum_metrics.h"
 #include "trainer/distributed/testing.h"
 
@@ -140,8 +141,10 @@ int Steps(const std::function<int(Ranks&, int64_t step)>& at_step, double timeou
     if (const int code = at_step(*ranks, step); code != 0) return code;
     ranks->SetProgress(step, "backward");
     at::Tensor ones = at::full({1}, int64_t{1}, at::kLong);
+    const auto begin = std::chrono::steady_clock::now();
     if (const absl::Status status = ranks->Sum(ones); !status.ok()) {
-      std::cerr << status << std::endl;
+      const std::chrono::duration<double> waited = std::chrono::steady_clock::now() - begin;
+      std::cerr << status << "\n" << (waited.count() < timeout_seconds + 6 ? "in time" : "too late") << std::endl;
       ranks->ReportFailure(std::string(status.message()));
       return 1;
     }
@@ -263,13 +266,12 @@ TEST(RanksTest, MetricsAddUpInTheOrderOfTheRanks) {
   for (const RankResult& result : RunRanks(3, "SumsOfMetrics")) EXPECT_EQ(result.exit_code, 0) << result.output;
 }
 
-// What the ranks besides `lost` say, and that they end soon after the ranks began.
-void ExpectNamed(const std::vector<RankResult>& results, int lost, const std::string& message, double seconds) {
+// What the ranks besides `lost` say, within the timeout and a few seconds.
+void ExpectNamed(const std::vector<RankResult>& results, int lost, const std::string& message) {
   for (int rank = 0; rank < static_cast<int>(results.size()); ++rank) {
     if (rank == lost) continue;
-    EXPECT_EQ(results[rank].exit_code, 1) << results[rank].output;
-    EXPECT_THAT(results[rank].output, HasSubstr(message));
-    EXPECT_LT(results[rank].seconds, seconds);
+    EXPECT_EQ(results[rank].exit_code, 1);
+    EXPECT_THAT(results[rank].output, AllOf(HasSubstr(message), HasSubstr("\nin time\n")));
   }
 }
 
@@ -277,41 +279,41 @@ TEST(RanksTest, AKilledRankIsNamed) {
   for (const int size : {2, 3}) {
     const auto results = RunRanks(size, "Rank1IsKilled");
     EXPECT_EQ(results[1].exit_code, 128 + SIGKILL);
-    ExpectNamed(results, 1, "UNAVAILABLE: rank 1 was lost without a word, last seen at step ", 12);
+    ExpectNamed(results, 1, "UNAVAILABLE: rank 1 was lost without a word, last seen at step ");
   }
 }
 
 TEST(RanksTest, TheStoresHostIsNamedWhenItIsKilled) {
   const auto results = RunRanks(3, "Rank0IsKilled");
-  ExpectNamed(results, 0, "UNAVAILABLE: rank 0 was lost: it no longer answers", 12);
+  ExpectNamed(results, 0, "UNAVAILABLE: rank 0 was lost: it no longer answers");
 }
 
 TEST(RanksTest, ARanksLastWordsAreRepeated) {
   auto results = RunRanks(3, "Rank1Fails");
   EXPECT_EQ(results[1].exit_code, 5);
-  ExpectNamed(results, 1, "UNAVAILABLE: rank 1 was lost: loss is not finite in step 11", 10);
+  ExpectNamed(results, 1, "UNAVAILABLE: rank 1 was lost: loss is not finite in step 11");
   results = RunRanks(3, "Rank0Fails");
   EXPECT_EQ(results[0].exit_code, 5);
-  ExpectNamed(results, 0, "UNAVAILABLE: rank 0 was lost: loss is not finite in step 11", 12);
+  ExpectNamed(results, 0, "UNAVAILABLE: rank 0 was lost: loss is not finite in step 11");
 }
 
 TEST(RanksTest, ARankThatLeavesEarlyIsNamed) {
   const auto results = RunRanks(2, "Rank1Leaves");
   EXPECT_EQ(results[1].exit_code, 6);
-  ExpectNamed(results, 1, "UNAVAILABLE: rank 1 was lost: it has ended after step 3", 10);
+  ExpectNamed(results, 1, "UNAVAILABLE: rank 1 was lost: it has ended after step 3");
 }
 
 TEST(RanksTest, ASlowRankIsNamed) {
   auto results = RunRanks(3, "Rank1IsSlow");
   ExpectNamed(results, 1,
-              "DEADLINE_EXCEEDED: rank 1 has not come to step 11 (backward) within 2 s; it is at step 11 since ", 15);
+              "DEADLINE_EXCEEDED: rank 1 has not come to step 11 (backward) within 2 s; it is at step 11 since ");
   EXPECT_THAT(results[0].output, HasSubstr(" s (data)"));
   // When it comes at last it learns what the others said.
   EXPECT_THAT(results[1].output, AnyOf(HasSubstr("DEADLINE_EXCEEDED: rank 1 has not come to step 11"),
                                        HasSubstr("rank 0 was lost: it no longer answers")));
   results = RunRanks(2, "Rank0IsSlow");
   ExpectNamed(results, 0,
-              "DEADLINE_EXCEEDED: rank 0 has not come to step 11 (backward) within 2 s; it is at step 11 since ", 15);
+              "DEADLINE_EXCEEDED: rank 0 has not come to step 11 (backward) within 2 s; it is at step 11 since ");
 }
 
 TEST(RanksTest, AStoppedRankIsNamed) {
@@ -323,7 +325,7 @@ TEST(RanksTest, AStoppedRankIsNamed) {
       }).detach();
     });
     EXPECT_EQ(results[rank].exit_code, 128 + SIGKILL);
-    ExpectNamed(results, rank, message, 15);
+    ExpectNamed(results, rank, message);
   };
   stop("Rank1IsStopped", 1, "UNAVAILABLE: rank 1 was lost without a word, last seen at step ");
   stop("Rank0IsStopped", 0, "UNAVAILABLE: rank 0 was lost: it no longer answers");
@@ -337,6 +339,18 @@ TEST(RanksTest, RanksThatNeverComeAreNamed) {
   results = RunRanks(2, "Rank0NeverComes");
   EXPECT_EQ(results[1].exit_code, 3);
   EXPECT_THAT(results[1].output, HasSubstr("UNAVAILABLE: rank 1 can't reach the others' meeting point at 127.0.0.1:"));
+}
+
+TEST(RanksTest, MeetWhereTheLauncherSaysAndTheOneThatFailedIsTheFirstToEnd) {
+  int code = 9;
+  const auto launch = [&](const char* name) {
+    return Launch({.processes = 2, .command = {"/proc/self/exe"}, .environment = {RankMainVariable(name)}}, &code);
+  };
+  EXPECT_TRUE(launch("Calls").ok());
+  EXPECT_EQ(code, 0);
+  EXPECT_EQ(launch("Rank0Fails").message(), "rank 0 ended with exit code 5");
+  EXPECT_EQ(launch("Rank1Fails").message(), "rank 1 ended with exit code 5");
+  EXPECT_EQ(code, 5);
 }
 
 }  // namespace

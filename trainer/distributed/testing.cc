@@ -37,6 +37,8 @@ int RunTestsOrRank(int argc, char** argv, const std::map<std::string, RankMain>&
   return RUN_ALL_TESTS();
 }
 
+std::string RankMainVariable(const std::string& name) { return absl::StrCat(kVariable, "=", name); }
+
 std::vector<RankResult> RunRanks(int size, const std::string& name,
                                  const std::function<void(const std::vector<pid_t>&)>& meanwhile) {
   const int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -58,7 +60,7 @@ std::vector<RankResult> RunRanks(int size, const std::string& name,
     posix_spawn_file_actions_addopen(&actions, 1, files.back().c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0666);
     posix_spawn_file_actions_adddup2(&actions, 1, 2);
     if (rank == 0) posix_spawn_file_actions_adddup2(&actions, listener, listener);
-    std::vector<std::string> variables = {absl::StrCat(kVariable, "=", name),
+    std::vector<std::string> variables = {RankMainVariable(name),
                                           absl::StrCat("RANK=", rank),
                                           absl::StrCat("WORLD_SIZE=", size),
                                           absl::StrCat("LOCAL_RANK=", rank),

@@ -26,6 +26,9 @@ using RankMain = std::function<int()>;
 // A test's main calls it first, with argc and argv of its own: runs the tests, or the rank's part in a rank.
 int RunTestsOrRank(int argc, char** argv, const std::map<std::string, RankMain>& mains);
 
+// The variable that makes a process of this program a rank that runs mains[name].
+std::string RankMainVariable(const std::string& name);
+
 // Starts `size` ranks of mains[name], and calls `meanwhile` with their process ids. Waits for all.
 std::vector<RankResult> RunRanks(int size, const std::string& name,
                                  const std::function<void(const std::vector<pid_t>&)>& meanwhile = nullptr);
