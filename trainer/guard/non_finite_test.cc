@@ -22,6 +22,7 @@
 #include "c10/core/GradMode.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "nn/activation_checkpointing.h"
 #include "nn/autocast.h"
 #include "plugin/registry.h"
 #include "pooling/class_token/class_token.h"
@@ -200,6 +201,11 @@ TEST_F(NonFiniteTest, AGradientThatOverflowsIsFoundInItsLayer) {
               StartsWith(std::string(kCameOutOf) +
                          "aten::mm, the gradient of aten::addmm in blocks.1.mlp.fc2 (backward): 256 infinite of 1280"));
   EXPECT_THAT(found.bad_gradients, AllOf(Contains("blocks.1.mlp.fc1.weight"), Not(Contains("blocks.1.mlp.fc2.bias"))));
+
+  const ActivationCheckpointingScope checkpointing;
+  const Diagnosis recomputed = Find(forward, /*loss_scale=*/1e20);
+  EXPECT_EQ(recomputed.cause, found.cause);
+  EXPECT_EQ(recomputed.bad_gradients, found.bad_gradients);
 }
 
 TEST_F(NonFiniteTest, ANormMayOverflowAlone) {
