@@ -17,8 +17,9 @@ void Phases::Check(const ScheduleContext& context, FieldErrors& errors) const {
   const double both = warmup_epochs + cooldown_epochs;
   if (context.epochs > 0 && std::isfinite(both) && both > static_cast<double>(context.epochs)) {
     errors.Add(cooldown_epochs > 0 ? "cooldown_epochs" : "warmup_epochs",
-               absl::StrCat(warmup_epochs, " epochs of warm-up and ", cooldown_epochs,
-                            " of cool-down are more than the training's ", context.epochs));
+               absl::StrCat(warmup_epochs, " epochs of warm-up",
+                            cooldown_epochs > 0 ? absl::StrCat(" and ", cooldown_epochs, " of cool-down") : "",
+                            " are more than the training's ", context.epochs));
   }
   if (!min_learning_rate.has_value()) return;
   not_negative("min_learning_rate", *min_learning_rate);
