@@ -24,9 +24,12 @@
 #include "plugin/status.h"
 #include "trainer/device.h"
 #include "trainer/ema.h"
+#include "trainer/loss_scaler.h"
+#include "trainer/optimizers/parameter_groups.h"
 #include "trainer/parts.h"
 #include "trainer/progress.h"
 #include "trainer/step.h"
+#include "trainer/teacher.h"
 
 namespace graticule {
 namespace {
@@ -152,12 +155,14 @@ class Bench {
  private:
   absl::Status Build() {
     SetThreads(trainer_);
+    SetTf32(trainer_);
     ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(trainer_));
     device_ = device;
     ASSIGN_OR_RETURN(summary_, SummariseModel(experiment_, /*depth=*/0));
     ASSIGN_OR_RETURN(task_, BuildTask(experiment_, summary_.class_names));
     task_->To(device_);
-    ASSIGN_OR_RETURN(optimizer_, BuildOptimizer(experiment_, *task_), "trainer.optimizer");
+    ASSIGN_OR_RETURN(const std::vector<TrainedParameter> parameters, TrainedParameters(trainer_, *task_));
+    ASSIGN_OR_RETURN(optimizer_, BuildOptimizer(experiment_, parameters), "trainer.optimizer");
     const Steps steps{.per_epoch = arguments_.steps,
                       .total = static_cast<int64_t>(arguments_.steps) * std::max(1, trainer_.epochs())};
     ASSIGN_OR_RETURN(schedule_, BuildSchedule(experiment_, steps), "trainer.schedule");
@@ -166,7 +171,18 @@ class Bench {
                                    task_->ModelBuffers());
     }
     normalize_.emplace(experiment_.data(), device_);
-    step_.emplace(trainer_, *normalize_, device_, *task_, *optimizer_, ema_.get());
+    if (trainer_.precision() == Trainer::FP16) loss_scaler_.emplace();
+    if (experiment_.has_teacher()) {
+      ASSIGN_OR_RETURN(teacher_, BuildTeacher(experiment_, summary_.class_names, device_));
+    }
+    step_.emplace(trainer_, StepParts{.normalize = *normalize_,
+                                      .device = device_,
+                                      .task = *task_,
+                                      .parameters = parameters,
+                                      .optimizer = *optimizer_,
+                                      .ema = ema_.get(),
+                                      .loss_scaler = loss_scaler_.has_value() ? &*loss_scaler_ : nullptr,
+                                      .teacher = teacher_.get()});
     RETURN_IF_ERROR(MakeBatch());
     if (!arguments_.model_only) OpenData();
 
@@ -226,9 +242,9 @@ class Bench {
       try {
         const TaskOutput output = step_->Forward(batch, step, 0, static_cast<double>(step) / steps);
         speed.forward += watch.Lap();
-        step_->Backward(output.loss);
+        RETURN_IF_ERROR(step_->Backward(output.loss, 0));
         speed.backward += watch.Lap();
-        step_->Update(schedule_->LearningRate(step));
+        step_->Update(schedule_->LearningRate(step), step);
         speed.optimizer += watch.Lap();
       } catch (...) {
         return CurrentExceptionToStatus("training step");
@@ -293,7 +309,8 @@ class Bench {
   const Arguments& arguments_;
   c10::Device device_ = c10::kCPU;
   ModelSummary summary_;
-  std::unique_ptr<Task> task_;
+  std::unique_ptr<Task> task_, teacher_;
+  std::optional<LossScaler> loss_scaler_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Schedule> schedule_;
   std::unique_ptr<Ema> ema_;

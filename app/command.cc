@@ -1,6 +1,7 @@
 #include "app/command.h"
 
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <string>
 #include <string_view>
@@ -44,11 +45,17 @@ void SpecArguments::AddTo(CLI::App& command) {
       ->allow_extra_args(false);
 }
 
-absl::StatusOr<Spec> SpecArguments::Load() const { return LoadAndCheck(&CheckExperiment); }
+absl::StatusOr<Spec> SpecArguments::Load(DataParts* data) const {
+  return LoadAndCheck([data](const Experiment& experiment) {
+    absl::StatusOr<DataParts> opened = CheckExperiment(experiment);
+    if (opened.ok() && data != nullptr) *data = *std::move(opened);
+    return opened.status();
+  });
+}
 
 absl::StatusOr<Spec> SpecArguments::LoadForModel() const { return LoadAndCheck(&CheckModel); }
 
-absl::StatusOr<Spec> SpecArguments::LoadAndCheck(absl::Status (*check)(const Experiment&)) const {
+absl::StatusOr<Spec> SpecArguments::LoadAndCheck(const std::function<absl::Status(const Experiment&)>& check) const {
   std::error_code error;
   const std::string file = std::filesystem::is_directory(path, error) ? path + "/experiment.textproto" : path;
   Spec::Partial partial = Spec::LoadPartially(file, overrides);

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "nn/safetensors.h"
 #include "tasks/task.h"
+#include "trainer/parts.h"
 #include "trainer/spec.h"
 
 namespace graticule {
@@ -38,6 +39,7 @@ void AddCheck(CLI::App& app, Action& action);
 void AddBench(CLI::App& app, Action& action);
 void AddImport(CLI::App& app, Action& action);
 void AddExport(CLI::App& app, Action& action);
+void AddReplay(CLI::App& app, Action& action);
 
 // The arguments that name a spec: SPEC and --set path=value.
 struct SpecArguments {
@@ -45,13 +47,14 @@ struct SpecArguments {
   std::vector<std::string> overrides;
 
   void AddTo(CLI::App& command);
-  // Reads and checks the spec. Every mistake is printed to standard error with its place; the status then counts them.
-  absl::StatusOr<Spec> Load() const;
+  // Reads and checks the spec, and hands over the data that it opened for that. Every mistake is printed to standard
+  // error with its place; the status then counts them.
+  absl::StatusOr<Spec> Load(DataParts* data = nullptr) const;
   // The same for what needs the model alone: the data set may be absent, and is not looked at.
   absl::StatusOr<Spec> LoadForModel() const;
 
  private:
-  absl::StatusOr<Spec> LoadAndCheck(absl::Status (*check)(const Experiment&)) const;
+  absl::StatusOr<Spec> LoadAndCheck(const std::function<absl::Status(const Experiment&)>& check) const;
 };
 
 // The arguments that name weights: --checkpoint and --ema.

@@ -22,11 +22,11 @@ void AddEval(CLI::App& app, Action& action) {
   arguments->checkpoint.AddTo(*command);
   command->callback([arguments, &action] {
     action = [arguments]() -> absl::Status {
-      ASSIGN_OR_RETURN(const Spec spec, arguments->spec.Load());
+      DataParts data;
+      ASSIGN_OR_RETURN(const Spec spec, arguments->spec.Load(&data));
       const Experiment& experiment = spec.experiment();
       SetThreads(experiment.trainer());
       ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(experiment.trainer()));
-      ASSIGN_OR_RETURN(const DataParts data, BuildData(experiment));
       ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, BuildTask(experiment, data.train->class_names()));
       ASSIGN_OR_RETURN(const Safetensors weights, arguments->checkpoint.Read());
       RETURN_IF_ERROR(arguments->checkpoint.LoadInto(*task, weights));
@@ -36,7 +36,7 @@ void AddEval(CLI::App& app, Action& action) {
       ASSIGN_OR_RETURN(const auto metrics,
                        Evaluate(*task, *loader, normalize, experiment.trainer().precision(), device));
       std::cout << "images: " << data.val->size() - loader->broken() << "\n";
-      for (const auto& [name, value] : metrics) std::cout << absl::StrFormat("%s: %.4f\n", name, value);
+      for (const auto& [name, value] : metrics.Means()) std::cout << absl::StrFormat("%s: %.4f\n", name, value);
       return absl::OkStatus();
     };
   });

@@ -1,18 +1,90 @@
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
 #include <cstdlib>
+#include <fstream>
 #include <memory>
 #include <string>
+#include <utility>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "app/command.h"
 #include "plugin/status.h"
+#include "trainer/distributed/environment.h"
+#include "trainer/distributed/launcher.h"
+#include "trainer/profile.h"
 #include "trainer/trainer.h"
 
 namespace graticule {
+namespace {
+
+struct Arguments {
+  SpecArguments spec;
+  TrainOptions options;
+  int processes = 1;
+  std::string profile;
+};
+
+// Of each pass every process has the same number of images.
+absl::Status CheckBatch(const Trainer& trainer, int world_size) {
+  const int parts = AccumulationSteps(trainer) * world_size;
+  if (trainer.batch_size() % parts == 0) return absl::OkStatus();
+  return UsageError(absl::StrCat("trainer.batch_size: ", world_size, " processes and ", AccumulationSteps(trainer),
+                                 " accumulation steps do not divide ", trainer.batch_size(), "; nothing was started"));
+}
+
+// What this process was called with, without the program's name.
+std::vector<std::string> OwnArguments() {
+  std::ifstream file("/proc/self/cmdline");
+  std::vector<std::string> arguments;
+  for (std::string argument; std::getline(file, argument, '\0');) arguments.push_back(argument);
+  arguments.erase(arguments.begin());
+  return arguments;
+}
+
+// This command once more, as so many processes that train together.
+absl::Status StartRanks(const Arguments& arguments, const LaunchEnvironment& launch) {
+  if (launch.world_size > 1) {
+    return UsageError(absl::StrCat("--processes was given to a process that ", launch.launcher,
+                                   " has started as one of ", launch.world_size));
+  }
+  // Mistakes are said once, and by a process of its own: what it opens and starts is gone before the ranks are there.
+  const pid_t check = fork();
+  if (check < 0) return absl::ErrnoToStatus(errno, "cannot start a process");
+  if (check == 0) {
+    ASSIGN_OR_RETURN(const Spec spec, arguments.spec.Load());
+    return CheckBatch(spec.experiment().trainer(), arguments.processes);
+  }
+  int status = 0;
+  waitpid(check, &status, 0);
+  if (status != 0) std::exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+  return Launch({.processes = arguments.processes, .command = RankCommand(OwnArguments())}, /*exit_code=*/nullptr);
+}
+
+absl::Status RunTrain(const Arguments& arguments) {
+  TrainOptions options = arguments.options;
+  if (!arguments.profile.empty()) {
+    auto profile = ParseProfiledSteps(arguments.profile);
+    if (!profile.ok()) return UsageError(absl::StrCat("--profile: ", profile.status().message()));
+    options.profile = *profile;
+  }
+  ASSIGN_OR_RETURN(options.launch, ReadLaunchEnvironment());
+  if (arguments.processes > 1) return StartRanks(arguments, options.launch);
+
+  DataParts data;
+  ASSIGN_OR_RETURN(const Spec spec, arguments.spec.Load(&data));
+  RETURN_IF_ERROR(CheckBatch(spec.experiment().trainer(), options.launch.world_size));
+  if (options.output.empty()) options.output = "runs/" + spec.experiment().name();
+  // Set by the script that builds and starts the program.
+  if (const char* command = std::getenv("GRATICULE_COMMAND")) options.command = command;
+  return Train(spec.experiment(), std::move(data), options);
+}
+
+}  // namespace
 
 void AddTrain(CLI::App& app, Action& action) {
-  struct Arguments {
-    SpecArguments spec;
-    TrainOptions options;
-  };
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("train", "Train an experiment, or go on with it where it was left");
   arguments->spec.AddTo(*command);
@@ -20,16 +92,14 @@ void AddTrain(CLI::App& app, Action& action) {
       ->type_name("DIR");
   command->add_flag("--allow-changed-spec", arguments->options.allow_changed_spec,
                     "Go on with a run although its spec was changed since");
-  command->callback([arguments, &action] {
-    action = [arguments]() -> absl::Status {
-      ASSIGN_OR_RETURN(const Spec spec, arguments->spec.Load());
-      TrainOptions options = arguments->options;
-      if (options.output.empty()) options.output = "runs/" + spec.experiment().name();
-      // Set by the script that builds and starts the program.
-      if (const char* command = std::getenv("GRATICULE_COMMAND")) options.command = command;
-      return Train(spec.experiment(), options);
-    };
-  });
+  command
+      ->add_option("--processes", arguments->processes,
+                   "Start so many processes on this machine that train together: on CUDA one a GPU. torchrun, SLURM and "
+                   "MPI are understood without it [1]")
+      ->check(kPositive);
+  command->add_option("--profile", arguments->profile, "Write a Chrome trace of the steps A to B, counted from 0")
+      ->type_name("A:B");
+  command->callback([arguments, &action] { action = [arguments] { return RunTrain(*arguments); }; });
 }
 
 }  // namespace graticule

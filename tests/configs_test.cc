@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <filesystem>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "data/datasets/synthetic/synthetic.pb.h"
@@ -49,7 +50,7 @@ class ConfigsTest : public testing::TestWithParam<std::string> {
 // All that can be wrong with it on a machine without its data set is that the data set is missing.
 TEST_P(ConfigsTest, HasNoMistakes) {
   const Experiment experiment = Load();
-  for (const FieldError& error : FieldErrors::FromStatus(CheckExperiment(experiment))) {
+  for (const FieldError& error : FieldErrors::FromStatus(CheckExperiment(experiment).status())) {
     EXPECT_TRUE(error.path.starts_with("data.dataset")) << error.path << ": " << error.message;
   }
 }
@@ -100,7 +101,9 @@ TEST_P(ConfigsTest, TrainsAStepAtATinySize) {
   trainer.set_max_steps(1);
   trainer.set_device(Trainer::CPU);
   experiment.clear_expected();
-  const absl::Status trained = Train(experiment, {.output = FreshFolder("run")});
+  absl::StatusOr<DataParts> data = BuildData(experiment);
+  ASSERT_TRUE(data.ok()) << data.status();
+  const absl::Status trained = Train(experiment, *std::move(data), {.output = FreshFolder("run")});
   EXPECT_TRUE(trained.ok()) << trained;
 }
 

@@ -1,28 +1,40 @@
 #include "trainer/device.h"
 
+#include <algorithm>
+#include <cstdlib>
 #include <thread>
 #include <vector>
 
 #include "ATen/Context.h"
 #include "ATen/Parallel.h"
+#include "ATen/detail/CUDAHooksInterface.h"
 #include "ATen/ops/addcmul.h"
 #include "ATen/ops/empty.h"
 #include "ATen/ops/tensor.h"
+#include "absl/strings/str_cat.h"
 #include "data/random.h"
 
 namespace graticule {
 
-absl::StatusOr<c10::Device> ChooseDevice(const Trainer& trainer) {
-  const bool has_cuda = at::globalContext().hasCUDA();
+absl::StatusOr<c10::Device> ChooseDevice(const Trainer& trainer, int local_rank) {
   if (trainer.device() == Trainer::CPU) return c10::Device(c10::kCPU);
-  if (trainer.device() == Trainer::CUDA && !has_cuda) {
+  const int devices = at::globalContext().hasCUDA() ? at::detail::getCUDAHooks().deviceCount() : 0;
+  if (trainer.device() == Trainer::CUDA && devices == 0) {
     return absl::FailedPreconditionError("CUDA is asked for, but this program sees no CUDA device");
   }
-  return has_cuda ? c10::Device(c10::kCUDA, 0) : c10::Device(c10::kCPU);
+  if (devices > 0 && local_rank >= devices) {
+    return absl::FailedPreconditionError(absl::StrCat("process ", local_rank, " of this machine has no GPU: there are ",
+                                                      devices, ", and each process needs one of its own"));
+  }
+  return devices > 0 ? c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(local_rank)) : c10::Device(c10::kCPU);
 }
 
-void SetThreads(const Trainer& trainer) {
-  if (trainer.threads() > 0) at::set_num_threads(trainer.threads());
+void SetThreads(const Trainer& trainer, int processes) {
+  if (trainer.threads() > 0) {
+    at::set_num_threads(trainer.threads());
+  } else if (processes > 1 && std::getenv("OMP_NUM_THREADS") == nullptr) {
+    at::set_num_threads(std::max<int>(1, std::thread::hardware_concurrency() / processes));
+  }
 }
 
 void SetTf32(const Trainer& trainer) {

@@ -1,16 +1,15 @@
 #include "trainer/evaluate.h"
 
-#include <map>
+#include <functional>
 #include <optional>
-#include <string>
 
 #include "c10/core/GradMode.h"
 #include "plugin/status.h"
 
 namespace graticule {
 
-absl::StatusOr<std::map<std::string, double>> Evaluate(Task& task, Loader& loader, const Normalizer& normalize,
-                                                       Trainer::Precision precision, c10::Device device) {
+absl::StatusOr<Metrics> Evaluate(Task& task, Loader& loader, const Normalizer& normalize, Trainer::Precision precision,
+                                 c10::Device device, const std::function<void(const Batch&)>& on_batch) {
   const bool was_training = task.training();
   task.SetTraining(false);
   c10::NoGradGuard no_grad;
@@ -24,13 +23,14 @@ absl::StatusOr<std::map<std::string, double>> Evaluate(Task& task, Loader& loade
       if (!batch.ok()) status = batch.status();
       if (!batch.ok() || !batch->has_value()) break;
       task.Evaluate(normalize(**batch), metrics);
+      if (on_batch) on_batch(**batch);
     }
   } catch (...) {
     status = CurrentExceptionToStatus("evaluation");
   }
   task.SetTraining(was_training);
   RETURN_IF_ERROR(status);
-  return metrics.Means();
+  return metrics;
 }
 
 }  // namespace graticule

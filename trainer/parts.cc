@@ -8,6 +8,7 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -17,7 +18,10 @@
 #include "data/loader/free_memory.h"
 #include "plugin/registry.h"
 #include "trainer/device.h"
+#include "trainer/optimizers/clip.h"
+#include "trainer/optimizers/parameter_groups.h"
 #include "trainer/sinks/sink.h"
+#include "trainer/teacher.h"
 
 namespace graticule {
 namespace {
@@ -110,12 +114,29 @@ void CheckTrainerFields(const Trainer& trainer, FieldErrors& errors) {
   not_negative("accumulation_steps", trainer.accumulation_steps());
   not_negative("max_steps", trainer.max_steps());
   not_negative("learning_rate_batch_size", trainer.learning_rate_batch_size());
-  not_negative("clip_norm", trainer.clip_norm());
+  CheckClipping(trainer, errors);
   CheckThreads("trainer.threads", trainer.threads(), errors);
   not_negative("log_interval", trainer.log_interval());
   not_negative("eval_interval", trainer.eval_interval());
   not_negative("checkpoint_interval", trainer.checkpoint_interval());
+  not_negative("checkpoint_steps", trainer.checkpoint_steps());
+  not_negative("checkpoint_minutes", trainer.checkpoint_minutes());
   not_negative("keep_checkpoints", trainer.keep_checkpoints());
+  not_negative("keep_every_steps", trainer.keep_every_steps());
+  not_negative("guard.max_skipped", trainer.guard().max_skipped());
+  not_negative("guard.stall_minutes", trainer.guard().stall_minutes());
+  not_negative("distributed.timeout_seconds", trainer.distributed().timeout_seconds());
+  not_negative("distributed.bucket_mebibytes", trainer.distributed().bucket_mebibytes());
+  const auto known = [&](const char* name, bool valid, int value) {
+    if (!valid) errors.Add(absl::StrCat("trainer.", name), absl::StrCat("there is no value ", value));
+  };
+  known("precision", Trainer::Precision_IsValid(trainer.precision()), trainer.precision());
+  known("on_save_error", Trainer::SaveError_IsValid(trainer.on_save_error()), trainer.on_save_error());
+  known("guard.on_non_finite", Guard::NonFinite_IsValid(trainer.guard().on_non_finite()),
+        trainer.guard().on_non_finite());
+  if (trainer.ema_warmup() && trainer.ema_decay() == 0) {
+    errors.Add("trainer.ema_warmup", "has no effect without ema_decay");
+  }
   if (!(trainer.ema_decay() >= 0 && trainer.ema_decay() < 1)) {
     errors.Add("trainer.ema_decay", absl::StrCat("must be in [0, 1), found ", trainer.ema_decay()));
   }
@@ -130,11 +151,22 @@ void CheckTrainerFields(const Trainer& trainer, FieldErrors& errors) {
   errors.Add("trainer.device", ChooseDevice(trainer).status());
 }
 
+// It becomes a folder below runs/.
+void CheckName(const std::string& name, FieldErrors& errors) {
+  if (name.find('/') != std::string::npos || name == "." || name == "..") {
+    errors.Add("name", absl::StrCat("is the name of a folder below runs/, so it has no '/' in it; found '", name, "'"));
+  }
+}
+
 void CheckExpected(const Experiment& experiment, FieldErrors& errors) {
   for (int i = 0; i < experiment.expected_size(); ++i) {
     const Expected& expected = experiment.expected(i);
     const std::string path = absl::StrCat("expected[", i, "]");
     if (expected.metric().empty()) errors.Add(path, "names no metric");
+    for (const auto& [name, given, bound] : {std::tuple("min", expected.has_min(), expected.min()),
+                                             std::tuple("max", expected.has_max(), expected.max())}) {
+      if (given && std::isnan(bound)) errors.Add(absl::StrCat(path, ".", name), "must be a number");
+    }
     if (!expected.has_min() && !expected.has_max()) errors.Add(path, "has neither min nor max");
   }
 }
@@ -156,11 +188,13 @@ std::vector<const T*> Pointers(const std::vector<std::unique_ptr<T>>& owned) {
   return pointers;
 }
 
-LoaderOptions CommonOptions(const Experiment& experiment, const DataParts& parts) {
+LoaderOptions CommonOptions(const Experiment& experiment, const DataParts& parts, const ProcessPlace& place) {
   const Data& data = experiment.data();
   LoaderOptions options;
   options.image_size = parts.image_size;
-  options.threads = LoaderThreads(data);
+  options.threads = LoaderThreads(data, place.local_size);
+  options.rank = place.rank;
+  options.world_size = place.world_size;
   options.decode = parts.decode;
   options.stop_at_truncated = data.decoding().truncated() == Decoding::FAIL;
   options.seed = experiment.trainer().seed();
@@ -174,14 +208,18 @@ LoaderOptions CommonOptions(const Experiment& experiment, const DataParts& parts
 
 int AccumulationSteps(const Trainer& trainer) { return std::max(1, trainer.accumulation_steps()); }
 
-int LoaderThreads(const Data& data) {
-  if (data.threads() > 0) return data.threads();
-  return std::clamp<int>(std::thread::hardware_concurrency(), 1, 16);
+int ImagesOfAPass(const Trainer& trainer, int world_size) {
+  return trainer.batch_size() / (AccumulationSteps(trainer) * world_size);
 }
 
-std::unique_ptr<Loader> DataParts::TrainLoader(const Experiment& experiment) const {
-  LoaderOptions options = CommonOptions(experiment, *this);
-  options.batch_size = experiment.trainer().batch_size() / AccumulationSteps(experiment.trainer());
+int LoaderThreads(const Data& data, int processes) {
+  if (data.threads() > 0) return data.threads();
+  return std::clamp<int>(std::thread::hardware_concurrency() / processes, 1, 16);
+}
+
+std::unique_ptr<Loader> DataParts::TrainLoader(const Experiment& experiment, const ProcessPlace& place) const {
+  LoaderOptions options = CommonOptions(experiment, *this, place);
+  options.batch_size = ImagesOfAPass(experiment.trainer(), place.world_size);
   const Data& data = experiment.data();
   options.exact = data.decoding().exact();
   options.repeats = std::max(1, data.augmentation_repeats());
@@ -189,11 +227,11 @@ std::unique_ptr<Loader> DataParts::TrainLoader(const Experiment& experiment) con
   return std::make_unique<Loader>(train.get(), Pointers(train_transforms), Pointers(batch_transforms), options);
 }
 
-std::unique_ptr<Loader> DataParts::EvalLoader(const Experiment& experiment) const {
-  LoaderOptions options = CommonOptions(experiment, *this);
+std::unique_ptr<Loader> DataParts::EvalLoader(const Experiment& experiment, const ProcessPlace& place) const {
+  LoaderOptions options = CommonOptions(experiment, *this, place);
   options.batch_size = experiment.data().eval_batch_size() > 0
                            ? experiment.data().eval_batch_size()
-                           : experiment.trainer().batch_size() / AccumulationSteps(experiment.trainer());
+                           : ImagesOfAPass(experiment.trainer(), place.world_size);
   options.shuffle = false;
   options.drop_last = false;
   return std::make_unique<Loader>(val.get(), Pointers(eval_transforms), std::vector<const BatchTransform*>(), options);
@@ -260,12 +298,9 @@ absl::StatusOr<std::unique_ptr<Task>> BuildTask(const Experiment& experiment,
   return Registry<Task>::Create(experiment.task(), MakeTaskContext(experiment, image_size, class_names));
 }
 
-absl::StatusOr<std::unique_ptr<Optimizer>> BuildOptimizer(const Experiment& experiment, const Task& task) {
-  OptimizerContext context;
-  for (const NamedParameter& parameter : task.Parameters()) {
-    if (parameter.trainable) context.parameters.push_back(parameter);
-  }
-  return Registry<Optimizer>::Create(experiment.trainer().optimizer(), context);
+absl::StatusOr<std::unique_ptr<Optimizer>> BuildOptimizer(const Experiment& experiment,
+                                                          const std::vector<TrainedParameter>& parameters) {
+  return Registry<Optimizer>::Create(experiment.trainer().optimizer(), {parameters});
 }
 
 Steps CountSteps(const Trainer& trainer, int64_t train_size) {
@@ -282,9 +317,10 @@ absl::StatusOr<std::unique_ptr<Schedule>> BuildSchedule(const Experiment& experi
   if (trainer.learning_rate_batch_size() > 0) {
     learning_rate *= static_cast<double>(trainer.batch_size()) / trainer.learning_rate_batch_size();
   }
-  return Registry<Schedule>::Create(
-      trainer.schedule(),
-      {.learning_rate = learning_rate, .total_steps = steps.total, .steps_per_epoch = steps.per_epoch});
+  return Registry<Schedule>::Create(trainer.schedule(), {.learning_rate = learning_rate,
+                                                         .total_steps = steps.total,
+                                                         .steps_per_epoch = steps.per_epoch,
+                                                         .epochs = trainer.epochs()});
 }
 
 namespace {
@@ -345,11 +381,12 @@ absl::Status CheckModel(const Experiment& experiment) {
   return errors.ToStatus();
 }
 
-absl::Status CheckExperiment(const Experiment& experiment) {
+absl::StatusOr<DataParts> CheckExperiment(const Experiment& experiment) {
   FieldErrors errors;
+  CheckName(experiment.name(), errors);
   CheckTrainerFields(experiment.trainer(), errors);
   CheckExpected(experiment, errors);
-  const auto data = BuildData(experiment);
+  auto data = BuildData(experiment);
   errors.Add("", data.status());
   if (data.ok()) {
     CheckTransforms(*data->train, data->train_transforms, *data, "data.train_transforms", errors);
@@ -359,9 +396,20 @@ absl::Status CheckExperiment(const Experiment& experiment) {
       CheckTask(experiment, data.ok() ? data->train->class_names() : std::vector<std::string>(), errors);
 
   const Trainer& trainer = experiment.trainer();
-  OptimizerContext optimizer_context;
-  if (task != nullptr) optimizer_context.parameters = task->Parameters();
-  errors.Add("trainer.optimizer", Registry<Optimizer>::Create(trainer.optimizer(), optimizer_context).status());
+  std::vector<TrainedParameter> parameters;
+  if (task != nullptr) {
+    auto trained = TrainedParameters(trainer, *task);
+    errors.Add("", trained.status());
+    if (trained.ok()) parameters = *std::move(trained);
+    if (task->WantsTeacher() != experiment.has_teacher()) {
+      errors.Add("teacher", experiment.has_teacher() ? "the task distils from none; see its field distillation"
+                                                     : "must be given: the task distils from one");
+    }
+  } else {
+    CheckParameterGroups(trainer, errors);
+  }
+  errors.Add("", CheckTeacher(experiment));
+  errors.Add("trainer.optimizer", BuildOptimizer(experiment, parameters).status());
   Steps steps{.per_epoch = 1, .total = 1};
   if (data.ok() && trainer.batch_size() > 0) {
     if (data->train->size() < trainer.batch_size()) {
@@ -376,7 +424,8 @@ absl::Status CheckExperiment(const Experiment& experiment) {
   for (int i = 0; i < trainer.sinks_size(); ++i) {
     errors.Add(absl::StrCat("trainer.sinks[", i, "]"), CheckPluginType(Sink::kKind, AnyTypeName(trainer.sinks(i))));
   }
-  return errors.ToStatus();
+  if (!errors.empty()) return errors.ToStatus();
+  return data;
 }
 
 }  // namespace graticule

@@ -22,8 +22,16 @@
 
 namespace graticule {
 
-// Of the loader: the field, or one a core and at most 16 where it is absent.
-int LoaderThreads(const Data& data);
+// Of the loader: the field, or one a core and at most 16 where it is absent; of `processes` on this machine, a share of
+// the cores.
+int LoaderThreads(const Data& data, int processes = 1);
+
+// Which of the processes of a training this is.
+struct ProcessPlace {
+  int rank = 0;        // of all
+  int world_size = 1;  // how many there are
+  int local_size = 1;  // and on this machine
+};
 
 // The data side of an experiment.
 struct DataParts {
@@ -34,13 +42,15 @@ struct DataParts {
   DecodeOptions decode;
 
   // Loaders over them, as the experiment's data and trainer fields say. The parts outlive them.
-  std::unique_ptr<Loader> TrainLoader(const Experiment& experiment) const;
-  std::unique_ptr<Loader> EvalLoader(const Experiment& experiment) const;
+  // Each process gets its part of a batch.
+  std::unique_ptr<Loader> TrainLoader(const Experiment& experiment, const ProcessPlace& place = {}) const;
+  std::unique_ptr<Loader> EvalLoader(const Experiment& experiment, const ProcessPlace& place = {}) const;
 };
 
 // Every mistake of an experiment that needs no training to be found, as FieldErrors with the spec's field paths. Opens
-// the data set; makes no weights (the model is built on the meta device) and writes nothing.
-absl::Status CheckExperiment(const Experiment& experiment);
+// the data set, which is returned where all is well, so that it need not be opened twice; makes no weights (the model is
+// built on the meta device) and writes nothing.
+absl::StatusOr<DataParts> CheckExperiment(const Experiment& experiment);
 // Those of the model alone and of what it needs to predict: the data set may be absent.
 absl::Status CheckModel(const Experiment& experiment);
 
@@ -52,10 +62,14 @@ absl::StatusOr<DataParts> BuildEvalTransforms(const Experiment& experiment);
 absl::StatusOr<std::unique_ptr<Task>> BuildTask(const Experiment& experiment,
                                                 const std::vector<std::string>& class_names);
 
-absl::StatusOr<std::unique_ptr<Optimizer>> BuildOptimizer(const Experiment& experiment, const Task& task);
+// `parameters` are those that are trained (trainer/optimizers/parameter_groups.h).
+absl::StatusOr<std::unique_ptr<Optimizer>> BuildOptimizer(const Experiment& experiment,
+                                                          const std::vector<TrainedParameter>& parameters);
 
 // Forward and backward passes of an optimizer step: the field, or 1 where it is absent.
 int AccumulationSteps(const Trainer& trainer);
+// Images of one such pass in one process.
+int ImagesOfAPass(const Trainer& trainer, int world_size);
 
 // Optimizer steps of an epoch and of the whole training, given the training set's size.
 struct Steps {

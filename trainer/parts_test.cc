@@ -21,6 +21,7 @@
 #include "google/protobuf/text_format.h"
 #include "gtest/gtest.h"
 #include "plugin/testing.h"
+#include "trainer/optimizers/parameter_groups.h"
 
 namespace graticule {
 namespace {
@@ -93,12 +94,12 @@ TEST(CheckExperimentTest, TransformsMustMakeTheModelsSize) {
   Data& data = *experiment.mutable_data();
   *data.mutable_dataset() = Plugin("Synthetic] { height: 20 width: 30 }");
   *data.mutable_eval_transforms(0) = Plugin("CenterCrop] { size: [8, 12] }");
-  const std::string error(CheckExperiment(experiment).message());
+  const std::string error(CheckExperiment(experiment).status().message());
   EXPECT_THAT(error, ::testing::HasSubstr("data.eval_transforms: make 8×12 pixels of synthetic/val[0] (20×30), but "
                                           "data.image_size is 8×8"));
   EXPECT_THAT(error, ::testing::Not(::testing::HasSubstr("train_transforms")));
   *data.mutable_eval_transforms(0) = Plugin("CenterCrop] {}");
-  EXPECT_TRUE(CheckExperiment(experiment).ok()) << CheckExperiment(experiment);
+  EXPECT_TRUE(CheckExperiment(experiment).ok()) << CheckExperiment(experiment).status();
 }
 
 // Of a plugin that need not exist.
@@ -185,7 +186,7 @@ std::vector<Mistake> OtherMistakes() {
 }
 
 TEST(CheckExperimentTest, FindsNothingWhereNothingIsWrong) {
-  const absl::Status status = CheckExperiment(Tiny());
+  const absl::Status status = CheckExperiment(Tiny()).status();
   EXPECT_TRUE(status.ok()) << status;
 }
 
@@ -194,7 +195,7 @@ class CheckExperimentTest : public testing::TestWithParam<Mistake> {};
 TEST_P(CheckExperimentTest, OneMistakeIsOneErrorAtItsPath) {
   Experiment experiment = Tiny();
   GetParam().make(experiment);
-  const absl::Status status = CheckExperiment(experiment);
+  const absl::Status status = CheckExperiment(experiment).status();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument);
   EXPECT_THAT(ErrorPaths(status), ElementsAre(GetParam().path)) << status;
 }
@@ -209,7 +210,7 @@ TEST(CheckExperimentTest, AllMistakesComeTogether) {
     mistake.make(experiment);
     paths.push_back(mistake.path);
   }
-  EXPECT_THAT(ErrorPaths(CheckExperiment(experiment)), UnorderedElementsAreArray(paths));
+  EXPECT_THAT(ErrorPaths(CheckExperiment(experiment).status()), UnorderedElementsAreArray(paths));
 }
 
 TEST(CheckExperimentTest, MessagesSayWhatWasFound) {
@@ -218,7 +219,7 @@ TEST(CheckExperimentTest, MessagesSayWhatWasFound) {
   experiment.mutable_trainer()->set_accumulation_steps(4);
   *experiment.mutable_trainer()->mutable_sinks(0) = OfType("graticule.Csvv");
   *experiment.mutable_pooling() = OfType("graticule.AdamW");
-  EXPECT_THAT(std::string(CheckExperiment(experiment).message()),
+  EXPECT_THAT(std::string(CheckExperiment(experiment).status().message()),
               AllOf(HasSubstr("14 is more than the data set's 13 training images"),
                     HasSubstr("4 does not divide batch_size 14"), HasSubstr("did you mean 'graticule.Csv'?"),
                     HasSubstr("'graticule.AdamW' is a plugin of kind optimizer, not pooling")));
@@ -228,7 +229,7 @@ TEST(CheckExperimentTest, CudaIsMissedWhereThereIsNone) {
   if (at::globalContext().hasCUDA()) GTEST_SKIP() << "this machine has CUDA";
   Experiment experiment = Tiny();
   experiment.mutable_trainer()->set_device(Trainer::CUDA);
-  EXPECT_THAT(ErrorPaths(CheckExperiment(experiment)), ElementsAre("trainer.device"));
+  EXPECT_THAT(ErrorPaths(CheckExperiment(experiment).status()), ElementsAre("trainer.device"));
   // What the model consists of can be said on any machine.
   EXPECT_TRUE(CheckModel(experiment).ok());
 }
@@ -319,7 +320,7 @@ TEST(BuildTaskTest, WeightsAreAFunctionOfTheSeed) {
 // One step of AdamW without gradients takes learning rate × weight decay off what decays, and leaves the rest alone.
 std::map<std::string, double> WeightsAfterDecay(const Experiment& experiment) {
   const auto task = MakeTask(experiment);
-  const auto optimizer = BuildOptimizer(experiment, *task);
+  const auto optimizer = BuildOptimizer(experiment, *TrainedParameters(experiment.trainer(), *task));
   EXPECT_TRUE(optimizer.ok()) << optimizer.status();
   c10::NoGradGuard no_grad;
   for (const NamedParameter& parameter : task->Parameters()) {
@@ -358,7 +359,7 @@ TEST(BuildOptimizerTest, FixedPositionsAreNotTrained) {
   *experiment.mutable_backbone() =
       Plugin("Vit] { patch_size: 4 embed_dim: 8 depth: 1 num_heads: 2 position: SINUSOID_2D }");
   const auto task = MakeTask(experiment);
-  const auto optimizer = BuildOptimizer(experiment, *task);
+  const auto optimizer = BuildOptimizer(experiment, *TrainedParameters(experiment.trainer(), *task));
   ASSERT_TRUE(optimizer.ok()) << optimizer.status();
   std::map<std::string, at::Tensor> before;
   for (const NamedParameter& parameter : task->Parameters()) {

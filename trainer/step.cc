@@ -1,54 +1,95 @@
 #include "trainer/step.h"
 
-#include "ATen/ops/_foreach_mul.h"
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include "ATen/Context.h"
+#include "ATen/ops/_foreach_copy.h"
 #include "ATen/ops/_foreach_norm.h"
 #include "ATen/ops/stack.h"
 #include "c10/core/GradMode.h"
+#include "data/random.h"
+#include "nn/activation_checkpointing.h"
+#include "trainer/optimizers/clip.h"
+#include "trainer/profile.h"
 
 namespace graticule {
-namespace {
 
-// Scales the gradients to a global norm of at most `max_norm`, without a look at it by the host; returns the norm.
-at::Tensor ClipByNorm(const std::vector<at::Tensor>& parameters, double max_norm) {
-  c10::NoGradGuard no_grad;
-  std::vector<at::Tensor> gradients;
-  for (const at::Tensor& parameter : parameters) {
-    if (parameter.grad().defined()) gradients.push_back(parameter.grad());
+bool TrainingStep::Outcome::finite() const { return std::isfinite(gradient_norm); }
+
+TrainingStep::TrainingStep(const Trainer& trainer, StepParts parts) : trainer_(trainer), parts_(std::move(parts)) {
+  for (const NamedBuffer& buffer : parts_.task.Buffers()) {
+    buffers_.push_back(buffer.tensor);
+    buffers_before_.push_back(buffer.tensor.clone());
   }
-  const at::Tensor norm = at::stack(at::_foreach_norm(gradients, 2)).norm();
-  at::_foreach_mul_(gradients, norm.add(1e-6).reciprocal().mul(max_norm).clamp_max(1.0));
-  return norm;
 }
 
-}  // namespace
-
-TrainingStep::TrainingStep(const Trainer& trainer, const Normalizer& normalize, c10::Device device, Task& task,
-                           Optimizer& optimizer, Ema* ema)
-    : trainer_(trainer), normalize_(normalize), device_(device), task_(task), optimizer_(optimizer), ema_(ema) {
-  for (const NamedParameter& parameter : task.Parameters()) {
-    if (parameter.trainable) trained_.push_back(parameter.tensor);
-  }
+uint64_t TrainingStep::Seed(int64_t step, int part) const {
+  // Parts and processes are counted together: two processes draw as two parts of one process do.
+  const int64_t place = int64_t{part} * parts_.place.world_size + parts_.place.rank;
+  return HashKey({trainer_.seed(), kDrawsOfStep, static_cast<uint64_t>(step), static_cast<uint64_t>(place)});
 }
 
 TaskOutput TrainingStep::Forward(const Batch& batch, int64_t step, int part, double progress) {
-  SeedDraws({trainer_.seed(), kDrawsOfStep, static_cast<uint64_t>(step), static_cast<uint64_t>(part)});
-  const Batch ready = normalize_(batch);
-  const AutocastScope autocast(trainer_.precision(), device_);
-  return task_.Train(ready, progress);
+  const ProfiledRange range("forward");
+  if (part == 0) SaveBuffers();
+  at::manual_seed(Seed(step, part));
+  Batch ready = parts_.normalize(batch);
+  const AutocastScope autocast(trainer_.precision(), parts_.device);
+  if (parts_.teacher != nullptr) {
+    const c10::NoGradGuard no_grad;
+    ready.teacher_logits = parts_.teacher->Predict(ready.images, {}).at("logits").to(at::kFloat);
+  }
+  std::optional<ActivationCheckpointingScope> checkpointing;
+  if (trainer_.activation_checkpointing()) checkpointing.emplace();
+  return parts_.task.Train(ready, progress);
 }
 
-void TrainingStep::Backward(const at::Tensor& loss) {
-  const int parts = trainer_.accumulation_steps();
-  (parts > 1 ? loss.div(parts) : loss).backward();
+absl::Status TrainingStep::Backward(const at::Tensor& loss, int part) {
+  const ProfiledRange range("backward");
+  const int parts = AccumulationSteps(trainer_);
+  at::Tensor share = parts > 1 ? loss.div(parts) : loss;
+  // By one where the loss is finite, else by no number: the gradients of an infinite loss may be finite themselves.
+  share = share.mul(loss.detach().mul(0).add(1));
+  if (parts_.loss_scaler != nullptr) share = parts_.loss_scaler->Scale(share);
+  if (parts_.reducer != nullptr) return parts_.reducer->Backward(share, /*synchronise=*/part == parts - 1);
+  share.backward();
+  return absl::OkStatus();
 }
 
-at::Tensor TrainingStep::Update(double learning_rate) {
-  at::Tensor norm;
-  if (trainer_.clip_norm() > 0) norm = ClipByNorm(trained_, trainer_.clip_norm());
-  optimizer_.Step(learning_rate);
-  for (at::Tensor& parameter : trained_) parameter.mutable_grad() = at::Tensor();
-  if (ema_ != nullptr) ema_->Update();
-  return norm;
+TrainingStep::Outcome TrainingStep::Update(double learning_rate, int64_t step, at::Tensor* norms) {
+  const ProfiledRange range("optimizer");
+  const c10::NoGradGuard no_grad;
+  std::vector<at::Tensor> gradients;
+  for (const TrainedParameter& parameter : parts_.parameters) {
+    if (parameter.tensor.grad().defined()) gradients.push_back(parameter.tensor.grad());
+  }
+  if (parts_.loss_scaler != nullptr) parts_.loss_scaler->Unscale(gradients);
+  if (norms != nullptr && !gradients.empty()) *norms = at::stack(at::_foreach_norm(gradients, 2));
+  const at::Tensor norm = ClipGradients(trainer_, parts_.parameters);
+  const Outcome outcome{.gradient_norm = norm.defined() ? norm.item<double>() : 0};
+  if (outcome.finite()) {
+    parts_.optimizer.Step(learning_rate);
+  } else {
+    RestoreBuffers();
+  }
+  ForgetGradients();
+  if (parts_.loss_scaler != nullptr) parts_.loss_scaler->Update(outcome.finite());
+  if (parts_.ema != nullptr && outcome.finite()) parts_.ema->Update(step);
+  return outcome;
+}
+
+void TrainingStep::SaveBuffers() {
+  if (!buffers_.empty()) at::_foreach_copy_(buffers_before_, buffers_);
+}
+
+void TrainingStep::RestoreBuffers() {
+  if (!buffers_.empty()) at::_foreach_copy_(buffers_, buffers_before_);
+}
+
+void TrainingStep::ForgetGradients() {
+  for (const TrainedParameter& parameter : parts_.parameters) parameter.tensor.mutable_grad() = at::Tensor();
 }
 
 }  // namespace graticule

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -84,7 +85,18 @@ Data UnitData() {
 
 class StepTest : public testing::Test {
  protected:
-  TrainingStep MakeStep(Ema* ema = nullptr) { return {trainer_, normalize_, c10::kCPU, task_, optimizer_, ema}; }
+  TrainingStep MakeStep(Ema* ema = nullptr, LossScaler* loss_scaler = nullptr, const ProcessPlace& place = {}) {
+    std::vector<TrainedParameter> parameters;
+    for (const NamedParameter& parameter : task_.Parameters()) parameters.push_back({parameter.name, parameter.tensor});
+    return {trainer_, StepParts{.normalize = normalize_,
+                                .device = c10::kCPU,
+                                .task = task_,
+                                .parameters = parameters,
+                                .optimizer = optimizer_,
+                                .ema = ema,
+                                .loss_scaler = loss_scaler,
+                                .place = place}};
+  }
 
   static Batch RandomBatch(int64_t size) {
     return {.images = at::randint(256, {size, 3, 2, 2}, at::kByte), .labels = at::randint(10, {size}, at::kLong)};
@@ -135,9 +147,12 @@ TEST_F(StepTest, WithoutClippingTheOptimizerGetsTheGradients) {
   const TaskOutput output = step.Forward(batch, 0, 0, 0.25);
   EXPECT_EQ(task_.last_progress, 0.25);
   EXPECT_TRUE(at::allclose(task_.images, batch.images.to(at::kFloat).div(255)));
-  step.Backward(output.loss);
-  EXPECT_FALSE(step.Update(0.1).defined());
+  EXPECT_TRUE(step.Backward(output.loss, 0).ok());
+  at::Tensor norms;
+  EXPECT_NEAR(step.Update(0.1, 0, &norms).gradient_norm, Norm(gradients), 1e-4 * Norm(gradients));
   ExpectOptimizerGot(gradients);
+  ASSERT_EQ(norms.sizes(), (std::vector<int64_t>{2}));
+  EXPECT_NEAR(norms[1].item<double>(), std::abs(gradients[12]), 1e-4);
   EXPECT_NEAR(task_.Parameters()[1].tensor.item<double>(), -0.1 * gradients[12], 1e-5);
 }
 
@@ -147,10 +162,8 @@ TEST_F(StepTest, GradientsAboveTheNormAreScaledDownToIt) {
   const double norm = Norm(gradients);
   trainer_.set_clip_norm(norm / 3);
   TrainingStep step = MakeStep();
-  step.Backward(step.Forward(batch, 0, 0, 0).loss);
-  const at::Tensor returned = step.Update(0);
-  EXPECT_EQ(returned.dim(), 0);
-  EXPECT_NEAR(returned.item<double>(), norm, 1e-4 * norm);
+  EXPECT_TRUE(step.Backward(step.Forward(batch, 0, 0, 0).loss, 0).ok());
+  EXPECT_NEAR(step.Update(0, 0).gradient_norm, norm, 1e-4 * norm);
   ExpectOptimizerGot(gradients, 1.0 / 3);
 }
 
@@ -159,14 +172,14 @@ TEST_F(StepTest, GradientsBelowTheNormAreLeftAsTheyAre) {
   const std::vector<double> gradients = Gradients(batch);
   const double norm = Norm(gradients);
   TrainingStep unclipped = MakeStep();
-  unclipped.Backward(unclipped.Forward(batch, 0, 0, 0).loss);
-  unclipped.Update(0);
+  EXPECT_TRUE(unclipped.Backward(unclipped.Forward(batch, 0, 0, 0).loss, 0).ok());
+  unclipped.Update(0, 0);
   const auto expected = optimizer_.gradients;
 
   trainer_.set_clip_norm(1.01 * norm);
   TrainingStep step = MakeStep();
-  step.Backward(step.Forward(batch, 0, 0, 0).loss);
-  EXPECT_NEAR(step.Update(0).item<double>(), norm, 1e-4 * norm);
+  EXPECT_TRUE(step.Backward(step.Forward(batch, 0, 0, 0).loss, 0).ok());
+  EXPECT_NEAR(step.Update(0, 0).gradient_norm, norm, 1e-4 * norm);
   ASSERT_EQ(optimizer_.gradients.size(), expected.size());
   for (const auto& [name, gradient] : expected) EXPECT_TRUE(at::equal(optimizer_.gradients[name], gradient)) << name;
 }
@@ -176,8 +189,10 @@ TEST_F(StepTest, PartsAddUpToTheGradientsOfTheBatch) {
   const std::vector<double> gradients = Gradients(batch);
   trainer_.set_accumulation_steps(4);
   TrainingStep step = MakeStep();
-  for (int part = 0; part < 4; ++part) step.Backward(step.Forward(Part(batch, 3 * part, 3), 0, part, 0).loss);
-  step.Update(0);
+  for (int part = 0; part < 4; ++part) {
+    EXPECT_TRUE(step.Backward(step.Forward(Part(batch, 3 * part, 3), 0, part, 0).loss, part).ok());
+  }
+  step.Update(0, 0);
   ExpectOptimizerGot(gradients);
 }
 
@@ -187,8 +202,10 @@ TEST_F(StepTest, ClippingIsOfTheWholeBatchNotOfItsParts) {
   trainer_.set_accumulation_steps(2);
   trainer_.set_clip_norm(Norm(gradients) / 2);
   TrainingStep step = MakeStep();
-  for (int part = 0; part < 2; ++part) step.Backward(step.Forward(Part(batch, 4 * part, 4), 0, part, 0).loss);
-  step.Update(0);
+  for (int part = 0; part < 2; ++part) {
+    EXPECT_TRUE(step.Backward(step.Forward(Part(batch, 4 * part, 4), 0, part, 0).loss, part).ok());
+  }
+  step.Update(0, 0);
   ExpectOptimizerGot(gradients, 0.5);
 }
 
@@ -197,8 +214,8 @@ TEST_F(StepTest, GradientsAreForgottenAfterTheStep) {
   for (int i = 0; i < 2; ++i) {
     const Batch batch = RandomBatch(4);
     const std::vector<double> gradients = Gradients(batch);
-    step.Backward(step.Forward(batch, i, 0, 0).loss);
-    step.Update(0.01);
+    EXPECT_TRUE(step.Backward(step.Forward(batch, i, 0, 0).loss, 0).ok());
+    step.Update(0.01, i);
     ExpectOptimizerGot(gradients);
     for (const NamedParameter& parameter : task_.Parameters()) {
       EXPECT_FALSE(parameter.tensor.grad().defined()) << parameter.name;
@@ -222,12 +239,57 @@ TEST_F(StepTest, DrawsDependOnSeedStepAndPartAlone) {
   EXPECT_FALSE(at::equal(draws(batch, 3, 1, 0.1), first));
 }
 
+// Two processes draw as two parts of one process do.
+TEST_F(StepTest, ProcessesDrawAsPartsDo) {
+  const Batch batch = RandomBatch(4);
+  const auto draws = [&](int part, const ProcessPlace& place) {
+    MakeStep(nullptr, nullptr, place).Forward(batch, 3, part, 0);
+    return task_.draws;
+  };
+  EXPECT_TRUE(at::equal(draws(0, {.rank = 1, .world_size = 2}), draws(1, {})));
+  EXPECT_TRUE(at::equal(draws(1, {.rank = 1, .world_size = 2}), draws(3, {})));
+  EXPECT_TRUE(at::equal(draws(0, {.rank = 0, .world_size = 2}), draws(0, {})));
+}
+
+// An infinite loss may have finite gradients of its own; the step counts as lost all the same.
+TEST_F(StepTest, AStepThatIsNotFiniteChangesNothing) {
+  Ema ema(0.75, /*warmup=*/false, task_.Parameters(), {});
+  TrainingStep step = MakeStep(&ema);
+  const std::vector<at::Tensor> before = {task_.Parameters()[0].tensor.detach().clone(),
+                                          ema.State().Find("weight").clone()};
+  for (const double bad : {std::numeric_limits<double>::infinity(), std::nan("")}) {
+    const TaskOutput output = step.Forward(RandomBatch(4), 0, 0, 0);
+    EXPECT_TRUE(step.Backward(output.loss.add(bad), 0).ok());
+    EXPECT_FALSE(step.Update(0.1, 0).finite());
+    EXPECT_TRUE(optimizer_.gradients.empty());
+    EXPECT_TRUE(at::equal(task_.Parameters()[0].tensor, before[0]));
+    EXPECT_TRUE(at::equal(ema.State().Find("weight"), before[1]));
+    EXPECT_FALSE(task_.Parameters()[0].tensor.grad().defined());
+  }
+  EXPECT_TRUE(step.Backward(step.Forward(RandomBatch(4), 0, 0, 0).loss, 0).ok());
+  EXPECT_TRUE(step.Update(0.1, 0).finite());
+}
+
+TEST_F(StepTest, TheLossScaleIsTakenOutOfTheGradientsAndShrinksAfterALostStep) {
+  const Batch batch = RandomBatch(5);
+  const std::vector<double> gradients = Gradients(batch);
+  LossScaler loss_scaler({.initial_scale = 1024});
+  TrainingStep step = MakeStep(nullptr, &loss_scaler);
+  EXPECT_TRUE(step.Backward(step.Forward(batch, 0, 0, 0).loss, 0).ok());
+  EXPECT_NEAR(step.Update(0, 0).gradient_norm, Norm(gradients), 1e-4 * Norm(gradients));
+  ExpectOptimizerGot(gradients);
+  EXPECT_EQ(loss_scaler.GetState().scale, 1024);
+  EXPECT_TRUE(step.Backward(step.Forward(batch, 1, 0, 0).loss.mul(1e38), 0).ok());
+  EXPECT_FALSE(step.Update(0, 1).finite());
+  EXPECT_EQ(loss_scaler.GetState().scale, 512);
+}
+
 TEST_F(StepTest, TheMovingAverageFollowsTheStep) {
   Ema ema(0.75, /*warmup=*/false, task_.Parameters(), {});
   TrainingStep step = MakeStep(&ema);
   const at::Tensor before = task_.Parameters()[0].tensor.detach().clone();
-  step.Backward(step.Forward(RandomBatch(4), 0, 0, 0).loss);
-  step.Update(0.1);
+  EXPECT_TRUE(step.Backward(step.Forward(RandomBatch(4), 0, 0, 0).loss, 0).ok());
+  step.Update(0.1, 0);
   const at::Tensor after = task_.Parameters()[0].tensor.detach();
   EXPECT_FALSE(at::equal(after, before));
   EXPECT_TRUE(at::allclose(ema.State().Find("weight"), before.mul(0.75).add(after, 0.25)));
@@ -241,8 +303,8 @@ TEST_F(StepTest, Bf16IsOfTheForwardPassOnly) {
   const TaskOutput output = step.Forward(batch, 0, 0, 0);
   EXPECT_EQ(task_.computed_in, at::kBFloat16);
   EXPECT_EQ(at::linear(at::rand({2, 3}), at::rand({4, 3})).scalar_type(), at::kFloat);
-  step.Backward(output.loss);
-  step.Update(0.1);
+  EXPECT_TRUE(step.Backward(output.loss, 0).ok());
+  step.Update(0.1, 0);
   for (const auto& [name, gradient] : optimizer_.gradients) EXPECT_EQ(gradient.scalar_type(), at::kFloat) << name;
   for (const NamedParameter& parameter : task_.Parameters()) EXPECT_EQ(parameter.tensor.scalar_type(), at::kFloat);
   // bfloat16 has eight bits: two or three of them go in the sums.

@@ -1,10 +1,7 @@
 #include "trainer/trainer.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
-
-#include <cerrno>
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <map>
@@ -15,151 +12,260 @@
 #include <vector>
 
 #include "ATen/Parallel.h"
+#include "ATen/ops/_foreach_norm.h"
+#include "ATen/ops/scalar_tensor.h"
+#include "ATen/ops/stack.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "plugin/file.h"
+#include "c10/core/GradMode.h"
+#include "data/batch.h"
+#include "data/draw.h"
+#include "nn/metrics.h"
+#include "nn/module.h"
+#include "nn/safetensors.h"
 #include "plugin/registry.h"
 #include "plugin/status.h"
 #include "plugin/version.h"
 #include "torch/headeronly/version.h"
+#include "trainer/cells_figure.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/weights.h"
+#include "trainer/checkpoint/writer.h"
 #include "trainer/device.h"
+#include "trainer/distributed/gradient_reducer.h"
+#include "trainer/distributed/ranks.h"
+#include "trainer/distributed/sum_metrics.h"
 #include "trainer/ema.h"
 #include "trainer/evaluate.h"
+#include "trainer/expectations.h"
+#include "trainer/guard/dump.h"
+#include "trainer/guard/non_finite.h"
+#include "trainer/guard/watchdog.h"
+#include "trainer/loss_scaler.h"
+#include "trainer/optimizers/parameter_groups.h"
 #include "trainer/parts.h"
+#include "trainer/profile.h"
 #include "trainer/progress.h"
+#include "trainer/run_directory.h"
 #include "trainer/run_log.h"
+#include "trainer/run_summary.h"
 #include "trainer/sinks/sink.h"
+#include "trainer/spec.h"
 #include "trainer/step.h"
+#include "trainer/stop_signal.h"
+#include "trainer/teacher.h"
 
 namespace graticule {
 namespace {
 
-namespace fs = std::filesystem;
-
 double Now() { return absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()); }
 
-int OrDefault(int value, int otherwise) { return value > 0 ? value : otherwise; }
+template <typename T>
+T OrDefault(T value, T otherwise) {
+  return value > 0 ? value : otherwise;
+}
 
-// The first lines in which two texts differ, for a message.
-std::string FirstDifference(const std::string& before, const std::string& now) {
-  const std::vector<std::string> a = absl::StrSplit(before, '\n'), b = absl::StrSplit(now, '\n');
-  for (size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
-    const std::string x = i < a.size() ? a[i] : "", y = i < b.size() ? b[i] : "";
-    if (x != y) return absl::StrCat("line ", i + 1, " was '", x, "' and is '", y, "'");
+std::vector<at::Tensor> TensorsOf(const Safetensors& contents) {
+  std::vector<at::Tensor> tensors;
+  for (const auto& [name, tensor] : contents.tensors) tensors.push_back(tensor);
+  return tensors;
+}
+
+std::vector<double> ToDoubles(const at::Tensor& values) {
+  const at::Tensor doubles = values.to(at::kCPU, at::kDouble).contiguous();
+  return {doubles.const_data_ptr<double>(), doubles.const_data_ptr<double>() + doubles.numel()};
+}
+
+const char* NameOf(Trainer::Precision precision) {
+  switch (precision) {
+    case Trainer::BF16:
+      return "bf16 autocast";
+    case Trainer::FP16:
+      return "fp16 autocast";
+    default:
+      return "fp32";
   }
-  return "nothing";
 }
 
 class Training {
  public:
-  Training(const Experiment& experiment, const TrainOptions& options)
-      : experiment_(experiment), config_(experiment_.trainer()), options_(options) {}
+  Training(const Experiment& experiment, DataParts data, const TrainOptions& options)
+      : experiment_(experiment), config_(experiment_.trainer()), options_(options), data_(std::move(data)) {}
 
   absl::Status Run() {
-    RETURN_IF_ERROR(PrepareDirectory());
-    RETURN_IF_ERROR(Build());
-    RETURN_IF_ERROR(Resume());
-    // Only now: a spec that turns out not to fit the run must not replace the one that did.
-    if (!spec_is_written_) RETURN_IF_ERROR(WriteFileAtomically(spec_path_, spec_text_));
-    step_.emplace(config_, *normalize_, device_, *task_, *optimizer_, ema_.get());
-    RETURN_IF_ERROR(OpenSinks());
-    Announce();
-    const double start = Now();
-    while (state_.step() < steps_.total) RETURN_IF_ERROR(RunEpoch());
-    seconds_ = Now() - start;
-    if (val_.empty()) RETURN_IF_ERROR(Validate());
-    return Conclude();
+    start_ = Now();
+    const absl::Status status = RunAll();
+    if (ranks_ != nullptr && !status.ok()) ranks_->ReportFailure(std::string(status.message()));
+    Summarise(status);
+    return status;
   }
 
  private:
-  absl::Status PrepareDirectory() {
-    std::error_code error;
-    fs::create_directories(options_.output, error);
-    if (error) return absl::UnavailableError(absl::StrCat("cannot create ", options_.output, ": ", error.message()));
+  absl::Status RunAll() {
+    RETURN_IF_ERROR(Meet());
+    RETURN_IF_ERROR(Build());
+    RETURN_IF_ERROR(Resume());
+    if (chief()) RETURN_IF_ERROR(directory_->WriteSpec());
+    RETURN_IF_ERROR(OpenSinks());
+    Announce();
+    StartWatchdog();
 
-    RETURN_IF_ERROR(Lock());
-    const auto before = ReadFile(spec_path_);
-    spec_is_written_ = before.ok() && *before == spec_text_;
-    if (before.ok() && !spec_is_written_ && !options_.allow_changed_spec &&
-        fs::exists(options_.output + "/checkpoints/last", error)) {
-      return absl::FailedPreconditionError(
-          absl::StrCat(options_.output, " holds a run of another spec (", FirstDifference(*before, spec_text_),
-                       "); give another --output=DIR, or go on with it by --allow-changed-spec"));
+    const StopSignal stop_signal;
+    training_start_ = last_save_ = Now();
+    // A run that was stopped between an epoch's last step and what follows it.
+    if (state_.step() > 0 && (state_.epoch_steps() == 0 || Complete())) RETURN_IF_ERROR(FinishEpoch());
+    while (!Complete() && stopped_by_ == 0) RETURN_IF_ERROR(RunEpoch());
+    if (profiler_.has_value()) {
+      ASSIGN_OR_RETURN(const std::optional<std::string> trace, profiler_->Finish());
+      if (trace.has_value()) log_->Line(absl::StrCat("wrote ", *trace));
     }
-    ASSIGN_OR_RETURN(log_, RunLog::Open(options_.output + "/log.txt"));
+    RETURN_IF_ERROR(FinishSaving());
+    return stopped_by_ != 0 ? ConcludeStopped() : Conclude();
+  }
+
+  bool chief() const { return options_.launch.rank == 0; }
+  // Processes on this machine, where the launcher has said so.
+  int LocalSize() const { return std::max(1, options_.launch.local_world_size); }
+  bool Complete() const { return state_.step() >= steps_.total; }
+
+  // The processes of the training find each other, and the first one opens the run directory.
+  absl::Status Meet() {
+    SetThreads(config_, LocalSize());
+    SetTf32(config_);
+    ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(config_, options_.launch.local_rank));
+    device_ = device;
+    ASSIGN_OR_RETURN(ranks_, Ranks::Join(options_.launch, device_,
+                                         OrDefault(config_.distributed().timeout_seconds(), 600.0)));
+    if (chief()) {
+      ASSIGN_OR_RETURN(directory_, RunDirectory::Open(options_.output, experiment_, options_.allow_changed_spec));
+    }
+    const std::string spec = PrintExperiment(experiment_);
+    ASSIGN_OR_RETURN(const std::string spec_of_chief, ranks_->BroadcastText(spec));
+    if (spec != spec_of_chief) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("rank ", ranks_->rank(), " was started with another experiment than rank 0"));
+    }
+    const std::string log = chief() ? "log.txt" : absl::StrCat("log-rank", ranks_->rank(), ".txt");
+    ASSIGN_OR_RETURN(log_, RunLog::Open(absl::StrCat(options_.output, "/", log), /*quiet=*/!chief()));
     return absl::OkStatus();
   }
 
-  // Two processes in one run directory would write over each other's files. The lock ends with the process.
-  absl::Status Lock() {
-    lock_.reset(new int(open(options_.output.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
-    if (*lock_ < 0) return ErrnoStatus("open", options_.output);
-    if (flock(*lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
-      return absl::FailedPreconditionError(absl::StrCat("another process is training into ", options_.output));
-    }
-    return absl::OkStatus();
+  ProcessPlace Place() const {
+    return {.rank = ranks_->rank(), .world_size = ranks_->size(), .local_size = LocalSize()};
   }
 
   absl::Status Build() {
-    SetThreads(config_);
-    ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(config_));
-    device_ = device;
-    ASSIGN_OR_RETURN(data_, BuildData(experiment_));
     steps_ = CountSteps(config_, data_.train->size());
     ASSIGN_OR_RETURN(task_, BuildTask(experiment_, data_.train->class_names()));
     task_->To(device_);
-    ASSIGN_OR_RETURN(optimizer_, BuildOptimizer(experiment_, *task_));
+    ASSIGN_OR_RETURN(parameters_, TrainedParameters(config_, *task_));
+    ASSIGN_OR_RETURN(optimizer_, BuildOptimizer(experiment_, parameters_));
     ASSIGN_OR_RETURN(schedule_, BuildSchedule(experiment_, steps_));
+    if (experiment_.has_teacher()) {
+      ASSIGN_OR_RETURN(teacher_, BuildTeacher(experiment_, data_.train->class_names(), device_));
+    }
+    if (config_.precision() == Trainer::FP16) loss_scaler_ = std::make_unique<LossScaler>();
     normalize_.emplace(experiment_.data(), device_);
-    train_loader_ = data_.TrainLoader(experiment_);
-    val_loader_ = data_.EvalLoader(experiment_);
+    train_loader_ = data_.TrainLoader(experiment_, Place());
+    val_loader_ = data_.EvalLoader(experiment_, Place());
+    if (chief()) writer_.emplace(options_.output);
     return absl::OkStatus();
   }
 
+  // The first process reads; what it has read the others get from it, so that they need not see its disk.
   absl::Status Resume() {
-    ASSIGN_OR_RETURN(std::optional<Checkpoint> checkpoint,
-                     LoadNewestCheckpoint(options_.output, [&](const std::string& text) { log_->Line(text); }));
-    if (checkpoint.has_value()) {
-      RETURN_IF_ERROR(CopyByName(checkpoint->model, ModelTensors(*task_)), "resume: the model");
-    } else if (!config_.initial_checkpoint().empty()) {
-      ASSIGN_OR_RETURN(const Safetensors weights, ReadWeights(config_.initial_checkpoint(), /*ema=*/true));
-      ASSIGN_OR_RETURN(const LoadReport report, LoadWeights(weights, *task_), config_.initial_checkpoint());
-      log_->Line(absl::StrCat("start from ", config_.initial_checkpoint(), ": ", report.ToString()));
+    std::optional<Checkpoint> checkpoint;
+    if (chief()) {
+      ASSIGN_OR_RETURN(checkpoint,
+                       LoadNewestCheckpoint(options_.output, [&](const std::string& text) { log_->Line(text); }));
+      if (checkpoint.has_value()) {
+        RETURN_IF_ERROR(CopyByName(checkpoint->model, ModelTensors(*task_)), "resume: the model");
+        RETURN_IF_ERROR(CopyByName(checkpoint->objectives, ObjectiveTensors(*task_)), "resume: the objectives");
+        RETURN_IF_ERROR(optimizer_->LoadState(checkpoint->optimizer), "resume");
+      } else if (!config_.initial_checkpoint().empty()) {
+        ASSIGN_OR_RETURN(const Safetensors weights, ReadWeights(config_.initial_checkpoint(), /*ema=*/true));
+        ASSIGN_OR_RETURN(const LoadReport report, LoadWeights(weights, *task_), config_.initial_checkpoint());
+        log_->Line(absl::StrCat("start from ", config_.initial_checkpoint(), ": ", report.ToString()));
+      }
+    }
+    std::vector<RankTensor> shared;
+    for (const NamedParameter& parameter : task_->Parameters()) shared.push_back({parameter.name, parameter.tensor});
+    for (const NamedBuffer& buffer : task_->Buffers()) shared.push_back({buffer.name, buffer.tensor});
+    RETURN_IF_ERROR(VerifyAndBroadcast(shared, *ranks_));
+    if (ranks_->size() > 1) {
+      std::vector<RankTensor> trained;
+      for (const TrainedParameter& parameter : parameters_) trained.push_back({parameter.name, parameter.tensor});
+      ASSIGN_OR_RETURN(reducer_, GradientReducer::Create(std::move(trained), BucketMebibytes(), ranks_.get()));
     }
     // After the weights, so that a fresh average starts at them.
     if (config_.ema_decay() > 0) {
       ema_ = std::make_unique<Ema>(config_.ema_decay(), config_.ema_warmup(), task_->ModelParameters(),
                                    task_->ModelBuffers());
+      // There is none where the average was asked for only since.
+      if (checkpoint.has_value() && !checkpoint->ema.tensors.empty()) {
+        RETURN_IF_ERROR(ema_->LoadState(checkpoint->ema), "resume");
+      }
     }
-    if (!checkpoint.has_value()) {
+    step_.emplace(config_, StepParts{.normalize = *normalize_,
+                                     .device = device_,
+                                     .task = *task_,
+                                     .parameters = parameters_,
+                                     .optimizer = *optimizer_,
+                                     .ema = ema_.get(),
+                                     .loss_scaler = loss_scaler_.get(),
+                                     .teacher = teacher_.get(),
+                                     .reducer = reducer_.get(),
+                                     .place = Place()});
+    ASSIGN_OR_RETURN(const std::string state,
+                     ranks_->BroadcastText(checkpoint.has_value() ? checkpoint->state.SerializeAsString() : ""));
+    if (state.empty()) {
       state_.set_seed(config_.seed());
       return absl::OkStatus();
     }
-    RETURN_IF_ERROR(CopyByName(checkpoint->objectives, ObjectiveTensors(*task_)), "resume: the objectives");
-    RETURN_IF_ERROR(optimizer_->LoadState(checkpoint->optimizer), "resume");
-    // There is none where the average was asked for only since.
-    if (ema_ != nullptr && !checkpoint->ema.tensors.empty()) {
-      RETURN_IF_ERROR(ema_->LoadState(checkpoint->ema), "resume");
+    RETURN_IF_ERROR(ranks_->Broadcast(TensorsOf(optimizer_->State())));
+    if (ema_ != nullptr) RETURN_IF_ERROR(ranks_->Broadcast(TensorsOf(ema_->State())));
+    return ResumeState(state);
+  }
+
+  double BucketMebibytes() const { return OrDefault(config_.distributed().bucket_mebibytes(), 25.0); }
+
+  absl::Status ResumeState(const std::string& serialized) {
+    if (!state_.ParseFromString(serialized)) return absl::InternalError("the state of rank 0 can't be read");
+    resumed_at_ = saved_step_ = state_.step();
+    latest_.insert(state_.latest().begin(), state_.latest().end());
+    if (loss_scaler_ != nullptr && state_.loss_scale() > 0) {
+      loss_scaler_->SetState({.scale = state_.loss_scale(), .growth_steps = state_.loss_scale_growth()});
     }
-    state_ = checkpoint->state;
-    resumed_at_ = state_.step();
-    const int accumulation = AccumulationSteps(config_);
-    if (state_.batches_done() > steps_.per_epoch * accumulation || state_.batches_done() % accumulation != 0) {
+    // Of other processes than now the first one takes over what they had summed up.
+    const bool same_world = state_.world_size() == ranks_->size();
+    for (int rank = 0; rank < state_.window_size(); ++rank) {
+      if (same_world ? rank != ranks_->rank() : !chief()) continue;
+      for (const MetricSum& sum : state_.window(rank).sums()) {
+        metrics_.Add(sum.name(), at::scalar_tensor(sum.sum(), at::kDouble), sum.count());
+      }
+    }
+    state_.clear_window();
+    if (state_.epoch_steps() > steps_.per_epoch) {
       log_->Line("epochs have another length now; going on with the next one");
       state_.set_epoch(state_.epoch() + 1);
-      state_.set_batches_done(0);
+      state_.set_epoch_steps(0);
+    }
+    if (state_.seed() != config_.seed()) {
+      log_->Line(absl::StrCat("the seed was ", state_.seed(), " until here, and is ", config_.seed(), " now"));
+      state_.set_seed(config_.seed());
+    }
+    if (state_.world_size() != ranks_->size()) {
+      log_->Line(absl::StrCat("processes until here: ", state_.world_size(), ", now: ", ranks_->size()));
     }
     log_->Line(absl::StrCat("resumed at step ", WithThousands(resumed_at_), " of ", WithThousands(steps_.total)));
     return absl::OkStatus();
   }
 
   absl::Status OpenSinks() {
+    if (!chief()) return absl::OkStatus();
     const SinkContext context{.run_directory = options_.output, .resume_step = resumed_at_};
     std::vector<google::protobuf::Any> configs(config_.sinks().begin(), config_.sinks().end());
     if (configs.empty()) {
@@ -175,96 +281,234 @@ class Training {
   }
 
   void Announce() {
-    log_->Line(absl::StrCat("Graticule ", kVersion, ", LibTorch ", TORCH_VERSION, ", ", device_.str(), ", ",
-                            at::get_num_threads(), " threads, ",
-                            config_.precision() == Trainer::BF16 ? "bf16 autocast" : "fp32"));
+    std::string line = absl::StrCat("Graticule ", kVersion, ", LibTorch ", TORCH_VERSION, ", ", device_.str(), ", ",
+                                    at::get_num_threads(), " threads, ", NameOf(config_.precision()));
+    if (ranks_->size() > 1) {
+      absl::StrAppend(&line, ", ", ranks_->size(), " processes (", options_.launch.launcher, ")");
+    }
+    log_->Line(line);
     log_->Line(absl::StrCat(WithThousands(data_.train->size()), " training and ", WithThousands(data_.val->size()),
                             " validation images of ", data_.train->class_names().size(), " classes, ",
                             data_.image_size.height, "×", data_.image_size.width, "; batch ", config_.batch_size(),
                             ", ", WithThousands(steps_.per_epoch), " steps an epoch"));
-    int64_t model_parameters = 0;
+    int64_t model_parameters = 0, trained = 0;
     for (const NamedParameter& parameter : task_->ModelParameters()) model_parameters += parameter.tensor.numel();
-    log_->Line(absl::StrCat("parameters: ", WithThousands(model_parameters), ", and of objectives ",
-                            WithThousands(task_->ParameterCount() - model_parameters)));
+    for (const TrainedParameter& parameter : parameters_) trained += parameter.tensor.numel();
+    line = absl::StrCat("parameters: ", WithThousands(model_parameters), ", and of objectives ",
+                        WithThousands(task_->ParameterCount() - model_parameters));
+    if (trained < task_->ParameterCount()) absl::StrAppend(&line, "; trained: ", WithThousands(trained));
+    log_->Line(line);
+  }
+
+  void StartWatchdog() {
+    const double minutes = config_.guard().stall_minutes();
+    if (minutes == 0) return;
+    watchdog_.emplace(minutes, log_->path(), [this](const std::string& report) { log_->Detail(report); });
+  }
+
+  // Tells whoever watches that the training goes on, and with what.
+  void Beat(const char* phase) {
+    if (watchdog_.has_value()) watchdog_->Beat();
+    ranks_->SetProgress(state_.step(), phase);
   }
 
   absl::Status RunEpoch() {
     task_->SetTraining(true);
-    const int accumulation = AccumulationSteps(config_);
-    train_loader_->Start(state_.epoch(), state_.batches_done());
-    StartInterval();
-    while (state_.batches_done() < steps_.per_epoch * accumulation && state_.step() < steps_.total) {
-      const absl::Status stepped = Step(accumulation);
-      RETURN_IF_ERROR(stepped, absl::StrCat("step ", state_.step()));
-      if (state_.step() % OrDefault(config_.log_interval(), 50) == 0 || state_.step() == steps_.total) {
+    train_loader_->Start(state_.epoch(), state_.epoch_steps() * AccumulationSteps(config_));
+    // What the epoch before has left since its last line of the log is not this one's.
+    if (state_.epoch_steps() == 0) metrics_.Clear();
+    StartClock();
+    while (state_.epoch_steps() < steps_.per_epoch && !Complete()) {
+      RETURN_IF_ERROR(Step(), absl::StrCat("step ", state_.step()));
+      if (state_.step() % OrDefault(config_.log_interval(), 50) == 0 || Complete()) {
         RETURN_IF_ERROR(Log());
       } else {
         ShowProgress();
       }
+      ASSIGN_OR_RETURN(const Wishes wishes, ExchangeWishes());
+      ReportSaves();
+      if (config_.on_save_error() == Trainer::STOP) RETURN_IF_ERROR(save_error_);
+      stopped_by_ = static_cast<int>(wishes[kStop]);
+      const bool epoch_is_over = state_.epoch_steps() == steps_.per_epoch;
+      if (epoch_is_over) {
+        state_.set_epoch(state_.epoch() + 1);
+        state_.set_epoch_steps(0);
+        metrics_.Clear();
+      }
+      if (stopped_by_ != 0) return Save();
+      // After an epoch's last step this waits until it is validated.
+      const bool by_steps = config_.checkpoint_steps() > 0 && state_.step() % config_.checkpoint_steps() == 0;
+      save_wanted_ = save_wanted_ || by_steps || wishes[kSave] != 0;
+      if (epoch_is_over) break;
+      if (save_wanted_ && !Complete()) RETURN_IF_ERROR(Save());
     }
-    if (state_.batches_done() == steps_.per_epoch * accumulation) {
-      state_.set_epoch(state_.epoch() + 1);
-      state_.set_batches_done(0);
-    }
-    // Weights that are lost must not become the newest checkpoint.
-    if (!metrics_.empty()) RETURN_IF_ERROR(CheckLoss(metrics_.Means()["train/loss"]));
-    const bool last = state_.step() == steps_.total;
-    if (last || state_.epoch() % OrDefault(config_.eval_interval(), 1) == 0) {
+    return FinishEpoch();
+  }
+
+  // What follows an epoch's last step, or the training's, unless it has been done.
+  absl::Status FinishEpoch() {
+    const bool validate =
+        (Complete() || state_.epoch() % OrDefault(config_.eval_interval(), 1) == 0) &&
+        state_.validated_step() != state_.step();
+    if (validate) {
       const absl::Status validated = Validate();
       // Broken validation images must not cost an epoch.
       if (!validated.ok()) RETURN_IF_ERROR(Save());
       RETURN_IF_ERROR(validated);
     }
-    const bool best = state_.best_step() == state_.step();
-    if (last || best || state_.epoch() % OrDefault(config_.checkpoint_interval(), 1) == 0) RETURN_IF_ERROR(Save());
+    const bool best = validate && state_.best_step() == state_.step();
+    const bool due = Complete() || best || state_.epoch() % OrDefault(config_.checkpoint_interval(), 1) == 0;
+    if ((due || save_wanted_) && (validate || saved_step_ != state_.step())) RETURN_IF_ERROR(Save());
     return absl::OkStatus();
   }
 
   // One optimizer step.
-  absl::Status Step(int accumulation) {
-    const double progress = static_cast<double>(state_.step()) / steps_.total;
-    for (int part = 0; part < accumulation; ++part) {
-      ASSIGN_OR_RETURN(const std::optional<Batch> batch, train_loader_->Next());
+  absl::Status Step() {
+    const int64_t step = state_.step();
+    const double progress = static_cast<double>(step) / steps_.total;
+    if (options_.profile.has_value() && !profiler_.has_value()) {
+      profiler_.emplace(*options_.profile, options_.output, ranks_->rank(), device_);
+    }
+    if (profiler_.has_value()) RETURN_IF_ERROR(profiler_->BeginStep(step));
+    Beat("data");
+    Metrics of_step;
+    std::vector<Batch> batches;
+    std::vector<at::Tensor> losses;
+    for (int part = 0; part < AccumulationSteps(config_); ++part) {
+      std::optional<Batch> batch;
+      {
+        const ProfiledRange range("data");
+        ASSIGN_OR_RETURN(batch, train_loader_->Next());
+      }
       if (!batch.has_value()) return absl::InternalError("the loader's epoch ended before its last batch");
+      ranks_->SetProgress(step, "forward and backward");
       try {
-        const TaskOutput output = step_->Forward(*batch, state_.step(), part, progress);
-        step_->Backward(output.loss);
-        metrics_.Add("train/", output.metrics);
+        const TaskOutput output = step_->Forward(*batch, step, part, progress);
+        RETURN_IF_ERROR(step_->Backward(output.loss, part));
+        of_step.Add("train/", output.metrics);
+        losses.push_back(output.loss.detach());
       } catch (...) {
         return CurrentExceptionToStatus("forward and backward");
       }
       images_ += batch->size();
-      state_.set_batches_done(state_.batches_done() + 1);
+      batches.push_back(*std::move(batch));
     }
+    state_.set_images_seen(state_.images_seen() + config_.batch_size());
+    TrainingStep::Outcome outcome;
     try {
-      learning_rate_ = schedule_->LearningRate(state_.step());
-      const at::Tensor gradient_norm = step_->Update(learning_rate_);
-      if (gradient_norm.defined()) metrics_.Add("grad_norm", gradient_norm, 1);
+      learning_rate_ = schedule_->LearningRate(step);
+      const bool last = state_.epoch_steps() + 1 == steps_.per_epoch || step + 1 == steps_.total;
+      outcome = step_->Update(learning_rate_, step, last && chief() ? &gradient_norms_ : nullptr);
     } catch (...) {
       return CurrentExceptionToStatus("optimizer");
     }
-    state_.set_step(state_.step() + 1);
+    if (profiler_.has_value()) {
+      ASSIGN_OR_RETURN(const std::optional<std::string> trace, profiler_->EndStep(step));
+      if (trace.has_value()) log_->Line(absl::StrCat("wrote ", *trace));
+    }
+    state_.set_step(step + 1);
+    state_.set_epoch_steps(state_.epoch_steps() + 1);
+    if (!outcome.finite()) return SkipOrStop(batches, losses, outcome.gradient_norm, progress);
+    state_.set_skipped_in_a_row(0);
+    of_step.Add("grad_norm", at::scalar_tensor(outcome.gradient_norm, at::kDouble), 1);
+    metrics_.Add("", of_step);
     return absl::OkStatus();
   }
 
-  void StartInterval() {
-    metrics_.Clear();
+  // After a step whose gradients were not finite and were thrown away.
+  absl::Status SkipOrStop(const std::vector<Batch>& batches, const std::vector<at::Tensor>& losses, double norm,
+                          double progress) {
+    const int64_t step = state_.step() - 1;
+    state_.set_skipped_steps(state_.skipped_steps() + 1);
+    double loss = 0;
+    for (const at::Tensor& part : losses) loss += part.item<double>() / static_cast<double>(losses.size());
+    if (loss_scaler_ != nullptr) {
+      at::Tensor lost = at::scalar_tensor(std::isfinite(loss) ? 0 : 1, at::kLong);
+      RETURN_IF_ERROR(ranks_->Sum(lost));
+      // The loss scale was too large, which is how it is found out.
+      if (lost.item<int64_t>() == 0) return loss_scaler_->Check();
+    }
+    state_.set_skipped_in_a_row(state_.skipped_in_a_row() + 1);
+
+    const double loss_scale = loss_scaler_ != nullptr ? loss_scaler_->GetState().scale : 1;
+    const auto diagnosis = FindNonFinite(
+        *task_, batches, [&](int part) { return step_->Forward(batches[part], step, part, progress).loss; }, loss_scale);
+    std::string cause(diagnosis.status().message());
+    if (diagnosis.ok()) cause = diagnosis->cause.empty() ? "all is finite here when it is done again" : diagnosis->cause;
+
+    Dump dump{.batches = batches, .model = ModelTensors(*task_), .objectives = ObjectiveTensors(*task_)};
+    dump.state.set_step(step);
+    dump.state.set_rank(ranks_->rank());
+    dump.state.set_world_size(ranks_->size());
+    dump.state.set_seed(config_.seed());
+    dump.state.set_progress(progress);
+    dump.state.set_learning_rate(learning_rate_);
+    dump.state.set_precision(config_.precision());
+    if (loss_scaler_ != nullptr) dump.state.set_loss_scale(loss_scale);
+    dump.state.set_loss(loss);
+    dump.state.set_gradient_norm(norm);
+    dump.state.set_cause(cause);
+    for (const Batch& batch : batches) {
+      for (const int64_t index : batch.indices) dump.state.add_samples(data_.train->SampleName(index));
+    }
+    const auto path = WriteDump(options_.output, dump);
+    absl::StrAppend(&cause, path.ok() ? absl::StrCat("; look at it by ", options_.command, " replay ", *path)
+                                      : absl::StrCat("; ", path.status().message()));
+    // Each process has looked at its own part of the batch.
+    ASSIGN_OR_RETURN(const std::vector<std::string> causes, ranks_->GatherTexts(cause));
+    std::string message = absl::StrFormat("step %d is not finite (loss %g, gradient norm %g, learning rate %g)", step,
+                                          loss, norm, learning_rate_);
+    for (size_t rank = 0; rank < causes.size(); ++rank) {
+      absl::StrAppend(&message, causes.size() > 1 ? absl::StrCat("; rank ", rank, ": ") : ": ", causes[rank]);
+    }
+    if (config_.guard().on_non_finite() != Guard::SKIP) return absl::FailedPreconditionError(message);
+    const int most = OrDefault(config_.guard().max_skipped(), 10);
+    if (state_.skipped_in_a_row() >= most) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(message, "; these are ", state_.skipped_in_a_row(), " steps one after the other"));
+    }
+    log_->Line(absl::StrCat("skipped: ", message));
+    return absl::OkStatus();
+  }
+
+  // What a process wants of all of them. They must do it after the same step, so they tell each other after each one, and
+  // act on it one later: nobody waits.
+  enum : size_t { kStop, kSave, kWishes };
+  using Wishes = std::array<int64_t, kWishes>;
+
+  absl::StatusOr<Wishes> ExchangeWishes() {
+    Wishes mine = {};
+    mine[kStop] = StopSignal::Requested();
+    const double minutes = config_.checkpoint_minutes();
+    mine[kSave] = chief() && minutes > 0 && Now() - last_save_ >= 60 * minutes;
+    if (ranks_->size() == 1) return mine;
+    Wishes agreed = {};
+    if (exchange_ != nullptr) {
+      ASSIGN_OR_RETURN(const std::vector<int64_t> greatest, exchange_->Wait());
+      exchange_.reset();
+      std::copy(greatest.begin(), greatest.end(), agreed.begin());
+    }
+    if (agreed[kStop] == 0 && !Complete()) {
+      ASSIGN_OR_RETURN(exchange_, ranks_->StartMax({mine.begin(), mine.end()}));
+    }
+    return agreed;
+  }
+
+  void StartClock() {
     images_ = 0;
     interval_start_ = Now();
     interval_wait_ = train_loader_->wait_seconds();
   }
 
-  double Epoch() const {
-    const int accumulation = AccumulationSteps(config_);
-    return state_.epoch() + static_cast<double>(state_.batches_done()) / (steps_.per_epoch * accumulation);
-  }
+  double Epoch() const { return state_.epoch() + static_cast<double>(state_.epoch_steps()) / steps_.per_epoch; }
 
   Progress CurrentProgress() {
     const double elapsed = std::max(1e-9, Now() - interval_start_);
     Progress progress{.step = state_.step(), .total_steps = steps_.total, .epoch = Epoch(), .epochs = config_.epochs()};
+    progress.memory = PeakMemory(device_);
     progress.values = latest_;
     progress.values["lr"] = learning_rate_;
-    progress.images_per_second = images_ / elapsed;
+    progress.images_per_second = images_ * ranks_->size() / elapsed;
     progress.data_wait = (train_loader_->wait_seconds() - interval_wait_) / elapsed;
     progress.seconds_left =
         (steps_.total - state_.step()) * config_.batch_size() / std::max(1e-9, progress.images_per_second);
@@ -275,30 +519,25 @@ class Training {
   void ShowProgress() {
     if (!log_->has_terminal() || Now() - shown_ < 0.2) return;
     shown_ = Now();
-    log_->Progress(FormatProgress(CurrentProgress()));
+    log_->Progress(FormatProgress(CurrentProgress(), log_->columns()));
   }
 
   absl::Status Log() {
-    for (const auto& [name, value] : metrics_.Means()) latest_[name] = value;
+    ASSIGN_OR_RETURN(const Metrics all, SumMetrics(metrics_, *ranks_));
+    metrics_.Clear();
+    std::map<std::string, double> values = all.Means();
+    values["lr"] = learning_rate_;
+    if (loss_scaler_ != nullptr) values["loss_scale"] = loss_scaler_->GetState().scale;
+    if (state_.skipped_steps() > 0) values["skipped_steps"] = static_cast<double>(state_.skipped_steps());
+    for (const auto& [name, value] : values) latest_[name] = value;
     const Progress progress = CurrentProgress();
-    latest_["lr"] = learning_rate_;
-    std::map<std::string, double> values = latest_;
-    std::erase_if(values, [](const auto& entry) { return entry.first.starts_with("val"); });
     values["images_per_second"] = progress.images_per_second;
     values["data_wait"] = progress.data_wait;
     RETURN_IF_ERROR(Record(values));
-    const std::string line = FormatProgress(progress);
-    log_->Detail(line);
-    log_->Progress(line);
-    StartInterval();
-    return CheckLoss(latest_["train/loss"]);
-  }
-
-  absl::Status CheckLoss(double loss) const {
-    if (std::isfinite(loss)) return absl::OkStatus();
-    return absl::FailedPreconditionError(absl::StrCat("the training loss is ", loss, " at step ", state_.step(),
-                                                      " (learning rate ", learning_rate_,
-                                                      "); try a smaller learning rate"));
+    log_->Detail(FormatProgress(progress));
+    log_->Progress(FormatProgress(progress, log_->columns()));
+    StartClock();
+    return absl::OkStatus();
   }
 
   absl::Status Record(const std::map<std::string, double>& values) {
@@ -310,57 +549,177 @@ class Training {
     return absl::OkStatus();
   }
 
+  // Means over the validation images, of which each process has measured its part.
+  absl::StatusOr<std::map<std::string, double>> EvaluateModel() {
+    const auto on_batch = [this](const Batch& batch) {
+      Beat("validation");
+      if (!example_.images.defined()) example_ = batch;
+    };
+    ASSIGN_OR_RETURN(const Metrics mine,
+                     Evaluate(*task_, *val_loader_, *normalize_, config_.precision(), device_, on_batch));
+    ASSIGN_OR_RETURN(const Metrics all, SumMetrics(mine, *ranks_));
+    return all.Means();
+  }
+
   absl::Status Validate() {
-    val_.clear();
-    ASSIGN_OR_RETURN(const auto metrics, Evaluate(*task_, *val_loader_, *normalize_, config_.precision(), device_),
-                     "validation");
-    for (const auto& [name, value] : metrics) val_["val/" + name] = value;
+    const ProfiledRange range("validation");
+    // Statistics of batches are each process's own; those of the first one count.
+    std::vector<at::Tensor> buffers;
+    for (const NamedBuffer& buffer : task_->Buffers()) buffers.push_back(buffer.tensor);
+    RETURN_IF_ERROR(ranks_->Broadcast(buffers));
+    std::map<std::string, double> values;
+    ASSIGN_OR_RETURN(const auto metrics, EvaluateModel(), "validation");
+    for (const auto& [name, value] : metrics) values["val/" + name] = value;
     if (ema_ != nullptr) {
+      RETURN_IF_ERROR(ranks_->Broadcast(TensorsOf(ema_->State())));
       ema_->Swap();
-      const auto averaged = Evaluate(*task_, *val_loader_, *normalize_, config_.precision(), device_);
+      const auto averaged = EvaluateModel();
       ema_->Swap();
       RETURN_IF_ERROR(averaged.status(), "validation of the moving average");
-      for (const auto& [name, value] : *averaged) val_["val_ema/" + name] = value;
+      for (const auto& [name, value] : *averaged) values["val_ema/" + name] = value;
     }
-    for (const auto& [name, value] : val_) latest_[name] = value;
-    // Of a run that was complete already, this line has been recorded.
-    if (state_.step() > resumed_at_) RETURN_IF_ERROR(Record(val_));
+    for (const auto& [name, value] : values) latest_[name] = value;
+    RETURN_IF_ERROR(Record(values));
 
     const std::string headline = "val/" + task_->HeadlineMetric();
-    std::string line =
-        absl::StrFormat("epoch %d: %s %.2f %%, loss %.4g", state_.epoch(), headline, val_[headline], val_["val/loss"]);
-    if (ema_ != nullptr)
-      absl::StrAppendFormat(&line, ", moving average %.2f %%", val_["val_ema/" + task_->HeadlineMetric()]);
-    if (!state_.has_best_value() || val_[headline] > state_.best_value()) {
+    std::string line = absl::StrFormat("epoch %d: %s %.2f %%, loss %.4g", state_.epoch(), headline, values[headline],
+                                       values["val/loss"]);
+    if (ema_ != nullptr) {
+      absl::StrAppendFormat(&line, ", moving average %.2f %%", values["val_ema/" + task_->HeadlineMetric()]);
+    }
+    if (!state_.has_best_value() || values[headline] > state_.best_value()) {
       state_.set_best_metric(headline);
-      state_.set_best_value(val_[headline]);
+      state_.set_best_value(values[headline]);
       state_.set_best_step(state_.step());
       line += ", the best so far";
     }
+    state_.set_validated_step(state_.step());
     log_->Line(line);
+    return RecordMedia();
+  }
+
+  // Norms of weights and gradients, and where the labels say that the patches of some validation images come from.
+  absl::Status RecordMedia() {
+    // Of the validations in each twentieth of the training the first one: pictures are large.
+    const int64_t before = state_.step() - OrDefault(config_.eval_interval(), 1) * steps_.per_epoch;
+    const auto twentieth = [&](int64_t step) { return 20 * step / steps_.total; };
+    if (!chief() || (before > 0 && twentieth(before) == twentieth(state_.step()))) return absl::OkStatus();
+    MediaRecord record{.step = state_.step(), .wall_time = Now()};
+    record.histograms["norm/weights"] = ToDoubles(NormsOfWeights());
+    if (gradient_norms_.defined()) record.histograms["norm/gradients"] = ToDoubles(gradient_norms_);
+    ASSIGN_OR_RETURN(record.images, DrawLabels());
+    for (const auto& sink : sinks_) RETURN_IF_ERROR(sink->WriteMedia(record));
     return absl::OkStatus();
   }
 
+  absl::StatusOr<std::map<std::string, std::string>> DrawLabels() {
+    constexpr int64_t kImages = 4;
+    std::map<std::string, std::string> pictures;
+    const at::Tensor images = example_.images.narrow(0, 0, std::min(kImages, example_.size()));
+    const c10::NoGradGuard no_grad;
+    std::map<std::string, at::Tensor> predicted;
+    task_->SetTraining(false);
+    try {
+      predicted = task_->PredictedCells((*normalize_)(images));
+    } catch (...) {
+      return CurrentExceptionToStatus("pictures of the labels");
+    }
+    task_->SetTraining(true);
+    for (const auto& [name, cells] : predicted) {
+      ASSIGN_OR_RETURN(pictures["cells/" + name], EncodePng(DrawCells(images, *task_->grid(), cells)));
+    }
+    return pictures;
+  }
+
+  at::Tensor NormsOfWeights() const {
+    const c10::NoGradGuard no_grad;
+    std::vector<at::Tensor> weights;
+    for (const TrainedParameter& parameter : parameters_) weights.push_back(parameter.tensor);
+    return at::stack(at::_foreach_norm(weights, 2));
+  }
+
+  // Weights that are lost must not become the newest checkpoint.
+  absl::Status CheckWeights() {
+    if (std::isfinite(NormsOfWeights().norm().item<double>())) return absl::OkStatus();
+    return absl::FailedPreconditionError(
+        absl::StrCat("weights are not finite after step ", state_.step(), " (learning rate ", learning_rate_,
+                     "), so no checkpoint is written; try a smaller learning rate"));
+  }
+
+  // In all processes at the same step; the first one writes.
   absl::Status Save() {
+    const ProfiledRange range("checkpoint");
+    save_wanted_ = false;
+    RETURN_IF_ERROR(CheckWeights());
+    RankWindow window;
+    for (const auto& [name, sum] : metrics_.Sums()) {
+      MetricSum* entry = window.add_sums();
+      entry->set_name(name);
+      entry->set_sum(sum.first);
+      entry->set_count(sum.second);
+    }
+    ASSIGN_OR_RETURN(const std::vector<std::string> windows, ranks_->GatherTexts(window.SerializeAsString()));
+    saved_step_ = state_.step();
+    last_save_ = Now();
+    if (!chief()) return absl::OkStatus();
+
     Checkpoint checkpoint;
-    state_.set_graticule_version(kVersion);
-    state_.set_torch_version(TORCH_VERSION);
     checkpoint.state = state_;
+    checkpoint.state.set_graticule_version(kVersion);
+    checkpoint.state.set_torch_version(TORCH_VERSION);
+    checkpoint.state.set_world_size(ranks_->size());
+    checkpoint.state.set_seconds(state_.seconds() + Now() - start_);
+    for (const std::string& text : windows) checkpoint.state.add_window()->ParseFromString(text);
+    checkpoint.state.mutable_latest()->clear();
+    checkpoint.state.mutable_latest()->insert(latest_.begin(), latest_.end());
+    if (loss_scaler_ != nullptr) {
+      checkpoint.state.set_loss_scale(loss_scaler_->GetState().scale);
+      checkpoint.state.set_loss_scale_growth(loss_scaler_->GetState().growth_steps);
+    }
     checkpoint.model = ModelTensors(*task_);
     checkpoint.model.metadata[kClassNamesKey] = absl::StrJoin(data_.train->class_names(), "\n");
     checkpoint.objectives = ObjectiveTensors(*task_);
     if (ema_ != nullptr) checkpoint.ema = ema_->State();
     checkpoint.optimizer = optimizer_->State();
-    RETURN_IF_ERROR(SaveCheckpoint(options_.output, checkpoint));
-    return PruneCheckpoints(options_.output, OrDefault(config_.keep_checkpoints(), 2),
-                            state_.has_best_value() ? std::optional<int64_t>(state_.best_step()) : std::nullopt);
+    Retention retention{.keep = OrDefault(config_.keep_checkpoints(), 2), .every = config_.keep_every_steps()};
+    if (state_.has_best_value()) retention.best = state_.best_step();
+    Beat("checkpoint");
+    return writer_->Save(checkpoint, retention);
+  }
+
+  // Says what became of the saves since.
+  void ReportSaves() {
+    if (!writer_.has_value()) return;
+    while (const auto result = writer_->Finished()) {
+      save_error_ = result->saved;
+      if (result->saved.ok() && result->pruned.ok()) {
+        log_->Detail(result->ToString());
+      } else {
+        log_->Line(result->ToString());
+      }
+    }
+  }
+
+  absl::Status FinishSaving() {
+    if (!writer_.has_value()) return absl::OkStatus();
+    const absl::Status saved = writer_->Wait();
+    ReportSaves();
+    return saved;
+  }
+
+  absl::Status ConcludeStopped() {
+    log_->Progress("");
+    log_->Line(absl::StrCat("stopped by ", SignalName(stopped_by_), " at step ", WithThousands(state_.step()), " of ",
+                            WithThousands(steps_.total), ", and saved; the same command goes on from there"));
+    return absl::OkStatus();
   }
 
   absl::Status Conclude() {
+    if (!chief()) return absl::OkStatus();
     log_->Progress("");
     if (state_.step() > resumed_at_) {
       log_->Line(absl::StrCat("trained ", WithThousands(state_.step() - resumed_at_), " steps in ",
-                              FormatSeconds(seconds_), ", validation and checkpoints included"));
+                              FormatSeconds(Now() - training_start_), ", validation and checkpoints included"));
     } else {
       log_->Line("the run was complete already; another --output=DIR starts a new one");
     }
@@ -369,66 +728,87 @@ class Training {
                                  WithThousands(state_.best_step())));
     }
     FieldErrors unmet;
-    for (const Expected& expected : experiment_.expected()) {
-      const auto found = latest_.find(expected.metric());
-      if (found == latest_.end()) {
-        unmet.Add("", absl::StrCat("expected ", expected.metric(), ", but there is no such metric"));
-        continue;
-      }
-      std::string bound;
-      if (expected.has_min()) bound += absl::StrCat(" ≥ ", expected.min());
-      if (expected.has_max()) bound += absl::StrCat(" ≤ ", expected.max());
-      const bool holds = (!expected.has_min() || found->second >= expected.min()) &&
-                         (!expected.has_max() || found->second <= expected.max());
-      const std::string line = absl::StrFormat("expected %s%s: %.4g, %s", expected.metric(), bound, found->second,
-                                               holds ? "holds" : "missed");
-      log_->Line(line);
-      if (!holds) unmet.Add("", line);
+    for (const Expectation& expectation : CheckExpectations(experiment_, latest_)) {
+      log_->Line(expectation.line);
+      if (!expectation.holds) unmet.Add("", expectation.line);
     }
     const std::string& run = options_.output;
     const std::string spec = absl::StrCat(run, "/experiment.textproto --checkpoint=", run);
     log_->Line(absl::StrCat("\nEverything is in ", run,
-                            ":\n  metrics.csv, log.txt, experiment.textproto, TensorBoard events, checkpoints/last",
-                            "\nTry next:\n  ", options_.command, " eval ", spec, "\n  ", options_.command, " predict ",
-                            spec, " --images=YOUR.png\n  tensorboard --logdir=", run));
+                            ":\n  metrics.csv, log.txt, run.json, experiment.textproto, TensorBoard events, "
+                            "checkpoints/last\nTry next:\n  ",
+                            options_.command, " eval ", spec, "\n  ", options_.command, " predict ", spec,
+                            " --images=YOUR.png\n  tensorboard --logdir=", run));
     return unmet.empty() ? absl::OkStatus() : absl::FailedPreconditionError(unmet.ToStatus().message());
   }
 
-  struct CloseFile {
-    void operator()(int* file) const {
-      close(*file);
-      delete file;
+  // run.json, whatever the end was, unless there is no run yet.
+  void Summarise(const absl::Status& status) {
+    if (log_ == nullptr || !chief()) return;
+    RunSummary summary{.name = experiment_.name(),
+                       .exit_reason = ExitReason(status, stopped_by_),
+                       .step = state_.step(),
+                       .total_steps = steps_.total,
+                       .resumed_at = resumed_at_,
+                       .epoch = steps_.per_epoch > 0 ? Epoch() : 0,
+                       .images_seen = state_.images_seen(),
+                       .skipped_steps = state_.skipped_steps(),
+                       .last = latest_,
+                       .start_time = start_,
+                       .end_time = Now(),
+                       .run_seconds = state_.seconds() + Now() - start_,
+                       .device = device_.str(),
+                       .threads = at::get_num_threads(),
+                       .world_size = ranks_->size(),
+                       .peak_memory = PeakMemory(device_)};
+    if (state_.has_best_value()) {
+      summary.best = {.metric = state_.best_metric(), .value = state_.best_value(), .step = state_.best_step()};
     }
-  };
+    if (const absl::Status written = WriteRunSummary(summary, options_.output); !written.ok()) {
+      log_->Line(std::string(written.message()));
+    }
+  }
 
   const Experiment experiment_;
   const Trainer& config_;
   const TrainOptions options_;
-  const std::string spec_path_ = options_.output + "/experiment.textproto";
-  const std::string spec_text_ = PrintExperiment(experiment_);
-  bool spec_is_written_ = false;
-  std::unique_ptr<int, CloseFile> lock_;
-  std::unique_ptr<RunLog> log_;
-  c10::Device device_ = c10::kCPU;
   DataParts data_;
+  c10::Device device_ = c10::kCPU;
+  std::unique_ptr<Ranks> ranks_;
+  std::unique_ptr<RunDirectory> directory_;  // of the first process
+  std::unique_ptr<RunLog> log_;
   Steps steps_;
-  std::unique_ptr<Task> task_;
+  std::unique_ptr<Task> task_, teacher_;
+  std::vector<TrainedParameter> parameters_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Schedule> schedule_;
   std::unique_ptr<Ema> ema_;
+  std::unique_ptr<LossScaler> loss_scaler_;
+  std::unique_ptr<GradientReducer> reducer_;
   std::optional<Normalizer> normalize_;
   std::optional<TrainingStep> step_;
   std::unique_ptr<Loader> train_loader_, val_loader_;
-  std::vector<std::unique_ptr<Sink>> sinks_;
+  std::vector<std::unique_ptr<Sink>> sinks_;    // of the first process
+  std::optional<CheckpointWriter> writer_;      // of the first process
+  std::optional<StepProfiler> profiler_;
+  std::optional<Watchdog> watchdog_;
 
   TrainState state_;
   int64_t resumed_at_ = 0;
+  int64_t saved_step_ = 0;    // of the newest checkpoint that was asked for
+  bool save_wanted_ = false;  // at the next step where it can be done
+  absl::Status save_error_;   // of the last save that ended
+  std::unique_ptr<Ranks::Maxima> exchange_;  // of wishes, under way
+  int stopped_by_ = 0;  // a signal
   double learning_rate_ = 0;
-  double seconds_ = 0;
+  at::Tensor gradient_norms_;  // of each parameter, in the step before a validation
+  Batch example_;              // the first one of the validation
+  double start_ = 0;           // of this process
+  double training_start_ = 0;  // of its first step
+  double last_save_ = 0;
   std::map<std::string, double> latest_;  // last value of every metric
-  std::map<std::string, double> val_;     // of the last validation
 
-  // Since the last line of the log or the start of the epoch, whichever is later.
+  // Since the last line of the log or the start of the epoch, whichever is later. The sums are of this process.
   Metrics metrics_;
   int64_t images_ = 0;
   double interval_start_ = 0;
@@ -438,8 +818,8 @@ class Training {
 
 }  // namespace
 
-absl::Status Train(const Experiment& experiment, const TrainOptions& options) {
-  return Training(experiment, options).Run();
+absl::Status Train(const Experiment& experiment, DataParts data, const TrainOptions& options) {
+  return Training(experiment, std::move(data), options).Run();
 }
 
 }  // namespace graticule

@@ -1,0 +1,97 @@
+// A training that is killed again and again ends as one that never was.
+#include <signal.h>
+
+#include <chrono>
+#include <filesystem>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/faults/runs.h"
+
+namespace graticule {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+class KillTest : public FaultTest {
+ protected:
+  // Kills the training, once it has got further, after a while of chance: in a step, in a validation, in a save. Then it
+  // may end. `times` is how often; fewer where it comes to its end before.
+  void KillAndGoOn(const std::string& run, int times, const std::vector<std::string>& more) {
+    std::mt19937 random(static_cast<unsigned>(times));
+    int kills = 0, in_mid_save = 0;
+    while (kills < times) {
+      const int64_t before = NewestStep(Run(run)).value_or(-1);
+      Program program(TrainArguments(run, more));
+      ASSERT_TRUE(WaitUntil([&] { return !program.running() || NewestStep(Run(run)).value_or(-1) > before; }, 60))
+          << program.out() << program.err();
+      std::this_thread::sleep_for(std::chrono::microseconds(random() % 40'000));
+      if (!program.running()) break;
+      program.Signal(SIGKILL);
+      EXPECT_EQ(program.Wait().exit_code, 128 + SIGKILL);
+      ++kills;
+      for (const auto& entry : std::filesystem::directory_iterator(Run(run) + "/checkpoints")) {
+        in_mid_save += entry.path().extension() == ".tmp" && entry.is_directory();
+      }
+    }
+    EXPECT_EQ(kills, times);
+    EXPECT_GT(in_mid_save, 0);
+    const ProgramResult last = RunProgram(TrainArguments(run, more));
+    ASSERT_EQ(last.exit_code, 0) << last.err;
+    EXPECT_THAT(last.out, HasSubstr("resumed at step"));
+  }
+};
+
+TEST_F(KillTest, AKilledTrainingEndsAsOneThatNeverStopped) {
+  const std::string whole = Train("whole");
+  KillAndGoOn("killed", 20, {});
+  ExpectSameEnd(whole, Run("killed"));
+}
+
+TEST_F(KillTest, SoDoTwoProcesses) {
+  const std::vector<std::string> two = {"--processes=2"};
+  const std::string whole = Train("whole", two);
+  KillAndGoOn("killed", 20, two);
+  ExpectSameEnd(whole, Run("killed"));
+}
+
+TEST_F(KillTest, AskedToStopItFinishesItsStepAndSaves) {
+  const std::string whole = Train("whole");
+  for (const int signal : {SIGTERM, SIGUSR1}) {
+    Program program(TrainArguments("stopped", {"--set", "trainer.checkpoint_steps=0", "--set",
+                                               "trainer.checkpoint_interval=100", "--allow-changed-spec"}));
+    ASSERT_TRUE(WaitUntil([&] { return program.out().find("step 7/") != std::string::npos ||
+                                       program.out().find("resumed at") != std::string::npos; }, 60));
+    program.Signal(signal);
+    const ProgramResult result = program.Wait();
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, AllOf(HasSubstr(signal == SIGTERM ? "stopped by SIGTERM" : "stopped by SIGUSR1"),
+                                  HasSubstr("the same command goes on")));
+    EXPECT_THAT(ReadText(Run("stopped") + "/run.json"), HasSubstr("stopped by"));
+  }
+  const ProgramResult rest = RunProgram(TrainArguments("stopped", {"--allow-changed-spec"}));
+  ASSERT_EQ(rest.exit_code, 0) << rest.err;
+  ExpectSameEnd(whole, Run("stopped"));
+}
+
+TEST_F(KillTest, ProcessesAgreeOnTheStepAtWhichTheyStop) {
+  const std::vector<std::string> two = {"--processes=2"};
+  const std::string whole = Train("whole", two);
+  Program program(TrainArguments("stopped", two));
+  ASSERT_TRUE(WaitUntil([&] { return program.out().find("step 7/") != std::string::npos; }, 60));
+  // One of the two alone is told.
+  ASSERT_EQ(kill(RankOf(program.pid(), 1), SIGTERM), 0);
+  const ProgramResult result = program.Wait();
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("stopped by SIGTERM"));
+  Train("stopped", two);
+  ExpectSameEnd(whole, Run("stopped"));
+}
+
+}  // namespace
+}  // namespace graticule

@@ -1,0 +1,41 @@
+// The folder of a run, and that only one training works in it.
+#ifndef GRATICULE_TRAINER_RUN_DIRECTORY_H_
+#define GRATICULE_TRAINER_RUN_DIRECTORY_H_
+
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "trainer/experiment.pb.h"
+
+namespace graticule {
+
+class RunDirectory {
+ public:
+  // Creates the folder if need be and locks it for as long as the object lives: FailedPrecondition if another process
+  // trains into it, or if it holds a run of another spec, unless `allow_changed_spec`.
+  static absl::StatusOr<std::unique_ptr<RunDirectory>> Open(const std::string& path, const Experiment& experiment,
+                                                            bool allow_changed_spec);
+  ~RunDirectory();
+
+  // Writes experiment.textproto, unless it says the same already. To be called only once the run is known to fit: a spec
+  // that turns out not to must not replace the one that did.
+  absl::Status WriteSpec() const;
+
+  const std::string& path() const { return path_; }
+
+ private:
+  RunDirectory(std::string path, std::string spec) : path_(std::move(path)), spec_(std::move(spec)) {}
+  absl::Status Lock();
+  std::string spec_path() const { return path_ + "/experiment.textproto"; }
+
+  const std::string path_;
+  const std::string spec_;  // as it shall be written
+  bool spec_is_written_ = false;
+  int lock_ = -1;
+};
+
+}  // namespace graticule
+
+#endif  // GRATICULE_TRAINER_RUN_DIRECTORY_H_

@@ -1,0 +1,27 @@
+// Asks a training to end in good order.
+#ifndef GRATICULE_TRAINER_STOP_SIGNAL_H_
+#define GRATICULE_TRAINER_STOP_SIGNAL_H_
+
+#include <string>
+
+namespace graticule {
+
+// While it lives, SIGTERM, SIGUSR1 and SIGINT do not end the program: what they ask for stands in Requested(). The same
+// signal once more does what it would have done without this.
+class StopSignal {
+ public:
+  StopSignal();
+  ~StopSignal();
+  StopSignal(const StopSignal&) = delete;
+  StopSignal& operator=(const StopSignal&) = delete;
+
+  // The signal that came, or 0.
+  static int Requested();
+};
+
+// "SIGTERM".
+std::string SignalName(int signal);
+
+}  // namespace graticule
+
+#endif  // GRATICULE_TRAINER_STOP_SIGNAL_H_
