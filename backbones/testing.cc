@@ -147,7 +147,7 @@ Pass Run(Backbone& backbone, const at::Tensor& images, std::optional<at::ScalarT
 int64_t ExpectCheckpointingChangesNothing(const std::function<std::unique_ptr<Backbone>()>& make,
                                           const at::Tensor& images) {
   int64_t layers = 0;
-  for (const std::optional<at::ScalarType> dtype : {std::optional<at::ScalarType>(), {at::kBFloat16}}) {
+  for (const std::optional<at::ScalarType> dtype : {std::optional<at::ScalarType>(), {at::kBFloat16}, {at::kHalf}}) {
     const std::unique_ptr<Backbone> plain_model = make(), model = make();
     const Pass plain = Run(*plain_model, images, dtype, /*checkpointing=*/false);
     const Pass pass = Run(*model, images, dtype, /*checkpointing=*/true);

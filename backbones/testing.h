@@ -51,8 +51,8 @@ void ExpectGradients(Backbone& backbone, const at::Tensor& images);
 // Two passes over the same images differ in train mode, and are the same in evaluation mode.
 void ExpectRandomInTrainModeOnly(Backbone& backbone, const at::Tensor& images);
 // With activation checkpointing and without, tokens, gradients and buffers of a pass in train mode are the same bit for
-// bit, in fp32 and under autocast to bfloat16; `make` makes the same model each time. Returns how many checkpointed
-// layers there were in a pass.
+// bit, in fp32 and under autocast to bfloat16 and half precision; `make` makes the same model each time. Returns how
+// many checkpointed layers there were in a pass.
 int64_t ExpectCheckpointingChangesNothing(const std::function<std::unique_ptr<Backbone>()>& make,
                                           const at::Tensor& images);
 

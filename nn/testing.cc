@@ -1,8 +1,12 @@
 #include "nn/testing.h"
 
+#include <algorithm>
+#include <memory>
 #include <utility>
 
+#include "c10/core/Allocator.h"
 #include "c10/core/GradMode.h"
+#include "c10/util/ThreadLocalDebugInfo.h"
 #include "plugin/logging.h"
 
 namespace graticule {
@@ -38,6 +42,31 @@ void Randomize(const Module& module, double std) {
 }
 
 double LargestDifference(const at::Tensor& a, const at::Tensor& b) { return a.sub(b).abs().max().item<double>(); }
+
+namespace {
+
+class MemoryUse : public c10::MemoryReportingInfoBase {
+ public:
+  void reportMemoryUsage(void*, int64_t size, size_t, size_t, c10::Device) override {
+    now_ += size;
+    peak_ = std::max(peak_, now_);
+  }
+  bool memoryProfilingEnabled() const override { return true; }
+  int64_t peak() const { return peak_; }
+
+ private:
+  int64_t now_ = 0, peak_ = 0;
+};
+
+}  // namespace
+
+int64_t PeakBytes(const std::function<void()>& run) {
+  const auto use = std::make_shared<MemoryUse>();
+  // What LibTorch's profiler learns of allocations by.
+  const c10::DebugInfoGuard guard(c10::DebugInfoKind::PROFILER_STATE, use);
+  run();
+  return use->peak();
+}
 
 PositionDelivery Preset(PositionDelivery::Preset preset) { return ResolvePositionDelivery({}, preset); }
 

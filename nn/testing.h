@@ -2,6 +2,8 @@
 #ifndef GRATICULE_NN_TESTING_H_
 #define GRATICULE_NN_TESTING_H_
 
+#include <cstdint>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -26,6 +28,9 @@ void Randomize(const Module& module, double std = 0.4);
 
 // Of an entry.
 double LargestDifference(const at::Tensor& a, const at::Tensor& b);
+
+// The most bytes that tensors of the CPU that `run` makes on this thread take at once.
+int64_t PeakBytes(const std::function<void()>& run);
 
 PositionDelivery Preset(PositionDelivery::Preset preset);
 
