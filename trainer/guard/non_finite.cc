@@ -9,11 +9,9 @@
 #include <string>
 #include <string_view>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
-#include "ATen/core/function_schema.h"
 #include "ATen/ops/_foreach_norm.h"
 #include "ATen/ops/stack.h"
 #include "ATen/record_function.h"
@@ -44,7 +42,9 @@ std::string Number(double value) { return std::isnan(value) ? "nan" : absl::StrF
 // Greatest absolute value; NaN where there is one.
 double Largest(const at::Tensor& tensor) {
   const c10::NoGradGuard no_grad;
-  return tensor.detach().abs().max().item<double>();
+  const auto [least, greatest] = tensor.detach().aminmax();
+  const double low = least.item<double>(), high = greatest.item<double>();
+  return std::isnan(low) ? low : std::max(std::abs(low), std::abs(high));
 }
 
 bool IsFinite(const at::Tensor& tensor) { return !HasNumbers(tensor) || std::isfinite(Largest(tensor)); }
@@ -80,6 +80,12 @@ std::vector<at::Tensor> TensorsOf(const Values& values) {
   return tensors;
 }
 
+// By the names that operators have where they write to an argument.
+bool WritesToArguments(const at::RecordFunction& function) {
+  return std::string_view(function.name()).ends_with('_') ||
+         std::string_view(function.overload_name()).find("out") != std::string_view::npos;
+}
+
 // Whose results nobody has written yet.
 bool LeavesMemoryAsItIs(std::string_view name) {
   return name.starts_with("aten::empty") || name.starts_with("aten::new_empty") || name.starts_with("aten::resize") ||
@@ -107,8 +113,8 @@ class Trace {
   // Of a tensor that is not finite: a number that grows with time.
   std::optional<size_t> OriginOf(const at::Tensor& tensor) {
     absl::MutexLock lock(&mutex_);
-    const auto found = origins_of_.find(KeyOf(tensor));
-    if (found == origins_of_.end()) return std::nullopt;
+    const auto found = marks_.find(KeyOf(tensor));
+    if (found == marks_.end()) return std::nullopt;
     return found->second.origin;
   }
   std::string OriginText(size_t origin) {
@@ -124,12 +130,8 @@ class Trace {
     bool nested = false;   // called by an operator
     std::string name;
     std::string place;  // " in blocks.3.mlp.fc2", ", after blocks.3.attn.qkv", …
-    std::vector<StorageKey> inputs;
-    std::string owner;             // the parameter that all input tensors are, or are copies of
-    double largest = 0;            // absolute input; of those that are finite
-    bool bad_input = false;        // some input is not finite,
-    std::optional<size_t> origin;  // for this reason, where one is known
-    std::string bad_input_described;
+    std::string owner;  // the parameter that all input tensors are, or are copies of
+    std::vector<at::Tensor> inputs;
   };
 
   std::unique_ptr<Call> Enter(const at::RecordFunction& function) {
@@ -144,24 +146,10 @@ class Trace {
     }
     call->forward = !backward_ || c10::GradMode::is_enabled();
     call->nested = !places_.empty();
-    const std::vector<at::Tensor> inputs = TensorsOf(function.inputs());
-    PlaceCall(inputs, *call);
+    call->inputs = TensorsOf(function.inputs());
+    SetPlace(*call);
     places_.push_back(call->place);
     if (function.seqNr() >= 0) by_sequence_[function.seqNr()] = {call->name, call->place};
-    const std::vector<bool> written = OnlyWritten(function, inputs);
-    for (size_t i = 0; i < inputs.size(); ++i) {
-      call->inputs.push_back(KeyOf(inputs[i]));
-      if (!HasNumbers(inputs[i]) || written[i]) continue;
-      const double largest = Largest(inputs[i]);
-      if (std::isfinite(largest)) {
-        call->largest = std::max(call->largest, largest);
-        continue;
-      }
-      const auto origin = origins_of_.find(KeyOf(inputs[i]));
-      if (!call->origin.has_value() && origin != origins_of_.end()) call->origin = origin->second.origin;
-      if (!call->bad_input) call->bad_input_described = Describe(inputs[i]);
-      call->bad_input = true;
-    }
     return call;
   }
 
@@ -169,45 +157,41 @@ class Trace {
     absl::MutexLock lock(&mutex_);
     if (call.is_node) return nodes_.pop_back();
     places_.pop_back();
-    for (const at::Tensor& output : TensorsOf(function.outputs())) {
+    const std::vector<at::Tensor> outputs = TensorsOf(function.outputs());
+    for (const at::Tensor& output : outputs) {
       const StorageKey key = KeyOf(output);
-      const bool fresh = std::find(call.inputs.begin(), call.inputs.end(), key) == call.inputs.end();
+      const bool fresh = !Shares(call.inputs, key);
+      if (!fresh && !WritesToArguments(function)) continue;  // a view
       if (fresh) Own(key, call.owner);
       if (LeavesMemoryAsItIs(call.name)) {
-        unwritten_.insert(key);
-        origins_of_.erase(key);
-        continue;
-      }
-      unwritten_.erase(key);
-      if (IsFinite(output)) {
-        // The rest of a storage that is shared may be what it was.
-        if (fresh || output.nbytes() == output.storage().nbytes()) origins_of_.erase(key);
-        continue;
-      }
-      const auto known = origins_of_.find(key);
-      const bool by_nested_call = known != origins_of_.end() && known->second.time > call.started;
-      if (call.origin.has_value()) {
-        if (fresh || known == origins_of_.end()) origins_of_[key] = {*call.origin, ++time_};
-      } else if (!by_nested_call && !(call.nested && call.bad_input)) {
-        // What a nested call was given may be what the outer one has computed, which ends later.
-        origins_of_[key] = {AddOrigin(call, output), ++time_};
+        marks_.erase(key);
+      } else if (IsFinite(output)) {
+        // The rest of a storage may be what it was.
+        if (fresh || output.nbytes() == output.storage().nbytes()) marks_.erase(key);
+      } else {
+        MarkOutput(call, outputs, output);
       }
     }
   }
 
  private:
+  // A storage that holds values that are not finite.
   struct Mark {
     size_t origin;
-    int64_t time;
+    int64_t time;  // since when
   };
   struct Operator {
     std::string name, place;
   };
 
-  // Sets `owner` and `place`.
-  void PlaceCall(const std::vector<at::Tensor>& inputs, Call& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  static bool Shares(const std::vector<at::Tensor>& tensors, StorageKey key) {
+    return std::any_of(tensors.begin(), tensors.end(), [&](const at::Tensor& tensor) { return KeyOf(tensor) == key; });
+  }
+
+  // Sets `owner` and `place` by `inputs`.
+  void SetPlace(Call& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     bool all_same = true;
-    for (const at::Tensor& input : inputs) {
+    for (const at::Tensor& input : call.inputs) {
       const auto found = owners_.find(KeyOf(input));
       const std::string& owner = found == owners_.end() ? "" : found->second;
       if (call.owner.empty()) call.owner = owner;
@@ -234,23 +218,6 @@ class Trace {
     return sequence < 0 || after == by_sequence_.begin() ? Operator() : std::prev(after)->second;
   }
 
-  // Of the inputs: that hold what was in memory before, and are there to be written to.
-  std::vector<bool> OnlyWritten(const at::RecordFunction& function, const std::vector<at::Tensor>& inputs)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    std::vector<bool> written(inputs.size());
-    for (size_t i = 0; i < inputs.size(); ++i) written[i] = unwritten_.contains(KeyOf(inputs[i]));
-    if (std::none_of(written.begin(), written.end(), [](bool is) { return is; })) return written;
-    const std::optional<c10::FunctionSchema> schema = function.operator_schema();
-    std::unordered_set<StorageKey> mutated;
-    for (size_t i = 0; schema.has_value() && i < std::min(function.inputs().size(), schema->arguments().size()); ++i) {
-      const c10::AliasInfo* alias = schema->arguments()[i].alias_info();
-      if (alias == nullptr || !alias->isWrite()) continue;
-      for (const at::Tensor& tensor : TensorsOf(function.inputs().slice(i, 1))) mutated.insert(KeyOf(tensor));
-    }
-    for (size_t i = 0; i < inputs.size(); ++i) written[i] = written[i] && mutated.contains(KeyOf(inputs[i]));
-    return written;
-  }
-
   // A new tensor that was made from nothing but a parameter stands for it: cast and scaled copies.
   void Own(StorageKey key, const std::string& owner) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     if (owner.empty()) {
@@ -260,17 +227,51 @@ class Trace {
     }
   }
 
-  size_t AddOrigin(const Call& call, const at::Tensor& output) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+  // Says why an output is not finite: because of an input that was not, or of the call itself.
+  void MarkOutput(const Call& call, const std::vector<at::Tensor>& outputs, const at::Tensor& output)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    double largest = 0;            // of the inputs that are finite
+    std::string unknown;           // an input that is not and that no operator has computed
+    std::optional<size_t> origin;  // of one that is not
+    for (const at::Tensor& input : call.inputs) {
+      if (!HasNumbers(input)) continue;
+      const auto mark = marks_.find(KeyOf(input));
+      if (Shares(outputs, KeyOf(input))) {
+        // It is written over by now, and may have held whatever was in new memory.
+        if (mark != marks_.end() && mark->second.time < call.started) origin = origin.value_or(mark->second.origin);
+        continue;
+      }
+      const double value = Largest(input);
+      if (std::isfinite(value)) {
+        largest = std::max(largest, value);
+      } else if (mark != marks_.end()) {
+        origin = origin.value_or(mark->second.origin);
+      } else if (unknown.empty()) {
+        unknown = Describe(input);
+      }
+    }
+    if (!origin.has_value()) {
+      const auto mark = marks_.find(KeyOf(output));
+      const bool by_nested_call = mark != marks_.end() && mark->second.time > call.started;
+      // What a nested call is given may be what the outer one has computed, which ends later.
+      if (by_nested_call || (call.nested && !unknown.empty())) return;
+      origin = AddOrigin(call, unknown, output, largest);
+    }
+    marks_[KeyOf(output)] = {.origin = *origin, .time = ++time_};
+  }
+
+  size_t AddOrigin(const Call& call, const std::string& unknown, const at::Tensor& output, double largest)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     std::string where = call.name;
     if (!call.forward && !nodes_.empty() && !nodes_.back().name.empty()) {
       absl::StrAppend(&where, ", the gradient of ", nodes_.back().name);
     }
     absl::StrAppend(&where, call.place, call.forward ? " (forward)" : " (backward)");
-    origins_.push_back(call.bad_input
-                           ? absl::StrCat("values that are not finite and that no operator computed went into ", where,
-                                          ": ", call.bad_input_described)
-                           : absl::StrCat("the first value that is not finite came out of ", where, ": ",
-                                          Describe(output), "; the largest that went in is ", Number(call.largest)));
+    origins_.push_back(unknown.empty()
+                           ? absl::StrCat("the first value that is not finite came out of ", where, ": ",
+                                          Describe(output), "; the largest that went in is ", Number(largest))
+                           : absl::StrCat("values that are not finite and that no operator computed went into ", where,
+                                          ": ", unknown));
     return origins_.size() - 1;
   }
 
@@ -283,8 +284,7 @@ class Trace {
   std::vector<Operator> nodes_ ABSL_GUARDED_BY(mutex_);                         // and of the nodes of the backward pass
   std::map<int64_t, Operator> by_sequence_ ABSL_GUARDED_BY(mutex_);             // forward operators, with their place
   std::unordered_map<StorageKey, std::string> owners_ ABSL_GUARDED_BY(mutex_);  // names of parameters
-  std::unordered_map<StorageKey, Mark> origins_of_ ABSL_GUARDED_BY(mutex_);
-  std::unordered_set<StorageKey> unwritten_ ABSL_GUARDED_BY(mutex_);
+  std::unordered_map<StorageKey, Mark> marks_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> origins_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -36,7 +36,7 @@ struct Diagnosis {
 // before it; one of the backward pass by the forward operator whose gradient it computes. A value that is not finite
 // but does not reach the loss (a mask of -inf before a softmax) is not named.
 //
-// Gradients and buffers are as before afterwards. Costs several times a step, and nothing where it is not called. The
+// Gradients and buffers are as before afterwards. Costs about two steps, and nothing where it is not called. The
 // model's parameters need not be on the CPU. One call at a time in a process. The status is what `forward` or the
 // backward pass throws.
 absl::StatusOr<Diagnosis> FindNonFinite(const Module& model, const std::vector<Batch>& batches,
