@@ -62,6 +62,7 @@ int main(int argc, char** argv) {
   graticule::AddBench(app, action);
   graticule::AddImport(app, action);
   graticule::AddExport(app, action);
+  graticule::AddReplay(app, action);
   // After the subcommands, which would inherit it.
   app.footer(
       "First steps:\n"
