@@ -167,7 +167,8 @@ absl::StatusOr<LaunchEnvironment> ReadLaunchEnvironment(const GetVariable& get) 
                                                    names.world_size, ", which is ", *world_size, ", found ", *rank));
   }
   environment.launcher = names.launcher;
-  if (get("GRATICULE_LAUNCHER").has_value()) environment.launcher = "graticule";
+  ASSIGN_OR_RETURN(environment.failure_fd, Number(get, "GRATICULE_FAILURE_FD", 0));
+  if (environment.failure_fd.has_value()) environment.launcher = "graticule";
 
   ASSIGN_OR_RETURN(const std::optional<int> local_rank, Number(get, names.local_rank, 0));
   environment.local_rank = local_rank.value_or(0);

@@ -27,6 +27,9 @@ struct LaunchEnvironment {
   // A listening socket for the store that this process has inherited: Graticule's launcher gives it to rank 0, so that
   // nobody else takes the port meanwhile.
   std::optional<int> listen_fd;
+  // Graticule's launcher reads from it which rank failed by itself, and not because of another one: its number in a
+  // line.
+  std::optional<int> failure_fd;
   // Who started the ranks, for messages: "torchrun", "SLURM", "Open MPI", "PMI", "graticule"; "" for a process that is
   // alone.
   std::string launcher;

@@ -65,7 +65,7 @@ const std::vector<Case>& Cases() {
         {"SLURM_NTASKS", "8"}},
        {"torchrun", 1, 2, 1, 0, "n1", 29500}},
       {"Graticule's own",
-       {{"GRATICULE_LAUNCHER", "1"},
+       {{"GRATICULE_FAILURE_FD", "5"},
         {"RANK", "1"},
         {"WORLD_SIZE", "2"},
         {"LOCAL_RANK", "1"},

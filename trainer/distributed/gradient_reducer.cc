@@ -255,7 +255,10 @@ absl::Status GradientReducer::Backward(const at::Tensor& loss, bool synchronise)
     return absl::OkStatus();
   } catch (...) {
     s.synchronise = false;
-    return s.reducing ? ranks.Explain("averaging of gradients", begin) : CurrentExceptionToStatus("backward pass");
+    if (s.reducing) return ranks.Explain("averaging of gradients", begin);
+    // What throws may be a collective that was aborted.
+    RETURN_IF_ERROR(ranks.Failure());
+    return CurrentExceptionToStatus("backward pass");
   }
 }
 

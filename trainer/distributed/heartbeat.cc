@@ -30,7 +30,7 @@ using Clock = std::chrono::steady_clock;
 constexpr double kSilentIntervals = 3;
 // How long a call on the store may take before its host counts as lost.
 constexpr double kStoreSeconds = 5;
-// A rank that ends because of another one ends this much later, for whoever started them names the first that does.
+// A rank that ends because of another one ends this much later: torchrun and others name the first that does.
 constexpr double kVictimSeconds = 0.5;
 constexpr char kVerdict[] = "verdict";
 constexpr char kHeard[] = "heard";
@@ -174,6 +174,20 @@ struct Heartbeat::Shared {
     changed.notify_all();
   }
 
+  // The store's host is the last to go: the others are to hear what happened, or to be gone already.
+  void LetOthersHear(Lock& lock) {
+    if (!options.hosts_store) return;
+    Watch();
+    changed.wait_for(lock, Duration(kStoreSeconds), [&] {
+      int64_t gone = 0;
+      for (int rank = 0; rank < options.size; ++rank) {
+        if (Left(rank) || Silent(rank, kSilentIntervals * options.interval_seconds)) ++gone;
+      }
+      const int64_t others = verdict.has_value() ? heard - 1 : 0;
+      return !StoreAnswers() || gone + others >= options.size - 1;
+    });
+  }
+
   absl::Status StoreIsLost() const {
     return absl::UnavailableError(absl::StrCat(options.store_host, " was lost: it no longer answers"));
   }
@@ -244,18 +258,7 @@ Heartbeat::~Heartbeat() {
     Shared& s = *shared_;
     std::unique_lock lock(s.mutex);
     s.own.left = true;
-    // The store's host is the last to go: the others are to hear what happened, or to be gone already.
-    if (s.options.hosts_store) {
-      s.Watch();
-      s.changed.wait_for(lock, Duration(kStoreSeconds), [&] {
-        int64_t gone = 0;
-        for (int rank = 0; rank < s.options.size; ++rank) {
-          if (s.Left(rank) || s.Silent(rank, kSilentIntervals * s.options.interval_seconds)) ++gone;
-        }
-        const int64_t heard = s.verdict.has_value() ? s.heard - 1 : 0;
-        return !s.StoreAnswers() || gone + heard >= s.options.size - 1;
-      });
-    }
+    s.LetOthersHear(lock);
     s.ending = true;
     s.changed.notify_all();
     const int64_t round = s.rounds;
@@ -299,7 +302,10 @@ void Heartbeat::ReportFailure(std::string_view words) {
   std::unique_lock lock(shared_->mutex);
   Shared& s = *shared_;
   if (s.verdict.has_value() || !s.StoreAnswers()) return;
-  s.Say(lock, absl::UnavailableError(absl::StrCat("rank ", s.options.rank, " was lost: ", std::string(words))));
+  const absl::Status own =
+      absl::UnavailableError(absl::StrCat("rank ", s.options.rank, " was lost: ", std::string(words)));
+  if (s.Say(lock, own) == own && s.options.failed != nullptr) s.options.failed();
+  s.LetOthersHear(lock);
 }
 
 void Heartbeat::Run(const std::shared_ptr<Shared>& shared) {

@@ -30,6 +30,8 @@ struct HeartbeatOptions {
   // For collectives that don't notice themselves that a rank is gone or late: called once, on the heartbeat's thread,
   // when another rank gives no sign of life or stays behind for the timeout, or when there is a verdict. May be null.
   std::function<void()> abort;
+  // Called once this rank's own words are the verdict. May be null.
+  std::function<void()> failed;
 };
 
 class Heartbeat {

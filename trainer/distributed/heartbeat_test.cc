@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/strings/match.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "torch/csrc/distributed/c10d/HashStore.hpp"
@@ -78,6 +79,7 @@ TEST_F(HeartbeatTest, LateRanksAreNamedWithTheirPlace) {
   first->CountCall();
   first->SetProgress(12, "backward");
   second->SetProgress(11, "data");
+  WaitFor([&] { return store_->check({"beat/2"}) && absl::StrContains(store_->get_to_str("beat/1"), "data"); });
   absl::Status status = first->Explain(kError, /*timed_out=*/true);
   EXPECT_EQ(status.code(), absl::StatusCode::kDeadlineExceeded);
   EXPECT_THAT(Message(status), MatchesRegex("ranks 1 and 2 have not come to step 12 \\(backward\\) within 100 s; it is "

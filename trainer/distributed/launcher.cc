@@ -25,6 +25,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "plugin/status.h"
@@ -166,18 +167,26 @@ std::vector<char*> Pointers(std::vector<std::string>& texts) {
   return pointers;
 }
 
-absl::Status Start(const LaunchOptions& options, int listener, int port, const Signals& signals, Rank& rank) {
+// What the ranks inherit.
+struct Inherited {
+  int listener = -1;  // rank 0's
+  int port = 0;
+  int failures = -1;  // where a rank says that it failed by itself
+};
+
+absl::Status Start(const LaunchOptions& options, const Inherited& inherited, const Signals& signals, Rank& rank) {
   std::vector<std::string> changes = options.environment;
   for (const auto& [name, value] :
        std::initializer_list<std::pair<const char*, int>>{{"RANK", rank.number},
                                                           {"LOCAL_RANK", rank.number},
                                                           {"WORLD_SIZE", options.processes},
                                                           {"LOCAL_WORLD_SIZE", options.processes},
-                                                          {"MASTER_PORT", port}}) {
+                                                          {"MASTER_PORT", inherited.port},
+                                                          {"GRATICULE_FAILURE_FD", inherited.failures}}) {
     changes.push_back(absl::StrCat(name, "=", value));
   }
-  changes.insert(changes.end(), {"MASTER_ADDR=127.0.0.1", "GRATICULE_LAUNCHER=1", "TORCHELASTIC_USE_AGENT_STORE="});
-  if (rank.number == 0) changes.push_back(absl::StrCat("GRATICULE_STORE_FD=", listener));
+  changes.insert(changes.end(), {"MASTER_ADDR=127.0.0.1", "TORCHELASTIC_USE_AGENT_STORE="});
+  if (rank.number == 0) changes.push_back(absl::StrCat("GRATICULE_STORE_FD=", inherited.listener));
   std::vector<std::string> command = options.command;
   std::vector<std::string> variables = Environment(changes);
   const std::vector<char*> arguments = Pointers(command);
@@ -195,8 +204,9 @@ absl::Status Start(const LaunchOptions& options, int listener, int port, const S
   // In the rank: nothing but system calls until exec.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(1);
+  fcntl(inherited.failures, F_SETFD, 0);
   if (rank.number == 0) {
-    fcntl(listener, F_SETFD, 0);
+    fcntl(inherited.listener, F_SETFD, 0);
   } else {
     const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (null < 0 || dup2(null, 0) < 0 || dup2(input.get(), 1) < 0 || dup2(input.get(), 2) < 0) _exit(126);
@@ -208,6 +218,16 @@ absl::Status Start(const LaunchOptions& options, int listener, int port, const S
     if (write(2, text, std::strlen(text)) < 0) break;
   }
   _exit(127);
+}
+
+// The number of the rank that was the first to say that it failed.
+std::optional<size_t> FirstSaid(int failures) {
+  char said[64];
+  const ssize_t count = read(failures, said, sizeof said);
+  const std::string text(said, std::max<ssize_t>(count, 0));
+  size_t number = 0;
+  if (!absl::SimpleAtoi(text.substr(0, text.find('\n')), &number)) return std::nullopt;
+  return number;
 }
 
 void Send(const std::vector<Rank>& ranks, int signal) {
@@ -246,8 +266,14 @@ absl::Status Launch(const LaunchOptions& options, int* exit_code) {
   const Signals signals;
   const Descriptor signal_fd(signalfd(-1, &signals.set(), SFD_CLOEXEC | SFD_NONBLOCK));
   if (!signal_fd.open()) return SystemError("signalfd");
-  int port = 0;
-  ASSIGN_OR_RETURN(Descriptor listener, Listen(port));
+  Inherited inherited;
+  ASSIGN_OR_RETURN(Descriptor listener, Listen(inherited.port));
+  inherited.listener = listener.get();
+  int ends[2] = {-1, -1};
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return SystemError("pipe");
+  const Descriptor failures(ends[0]);
+  const Descriptor failures_input(ends[1]);
+  inherited.failures = failures_input.get();
 
   std::vector<Rank> ranks(options.processes);
   std::optional<size_t> failed;
@@ -260,7 +286,7 @@ absl::Status Launch(const LaunchOptions& options, int* exit_code) {
   };
   for (int i = 0; i < options.processes && started.ok(); ++i) {
     ranks[i].number = i;
-    started = Start(options, listener.get(), port, signals, ranks[i]);
+    started = Start(options, inherited, signals, ranks[i]);
   }
   listener.Close();
   if (!started.ok()) end_others();
@@ -298,6 +324,9 @@ absl::Status Launch(const LaunchOptions& options, int* exit_code) {
   for (Rank& rank : ranks) ReadOutput(rank);
 
   RETURN_IF_ERROR(started);
+  if (const std::optional<size_t> own = FirstSaid(failures.get());
+      own.has_value() && *own < ranks.size() && Failed(ranks[*own]))
+    failed = own;
   if (failed.has_value()) return FailureOf(ranks[*failed], exit_code);
   if (exit_code != nullptr) *exit_code = 0;
   return absl::OkStatus();

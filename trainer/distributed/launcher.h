@@ -25,7 +25,8 @@ struct LaunchOptions {
 // rank, but for those that a terminal sends to them all by itself. Where one fails the others get SIGTERM, and SIGKILL
 // after the grace. No rank outlives this process, and none is left a zombie.
 //
-// OK where all ranks exit with 0; else Aborted with the rank that failed first, its exit code or signal, and the last
+// OK where all ranks exit with 0; else Aborted with the rank that failed by itself, the first one where none says so
+// (Ranks::ReportFailure), its exit code or signal, and the last
 // lines that it wrote (rank 0's are on the terminal). `exit_code`, where it is not null: of that rank, 128 + its number
 // for a signal.
 //

@@ -122,6 +122,17 @@ TEST_F(LauncherTest, OneThatFailsEndsTheOthersAndIsNamedWithItsLastWords) {
   EXPECT_EQ(errno, ECHILD);
 }
 
+TEST_F(LauncherTest, TheOneThatSaysSoFailedAndNotTheFirstToEnd) {
+  int code = 0;
+  const absl::Status status = Launch(Script(3, R"(
+      trap '' TERM
+      if [ $RANK = 0 ]; then while ! [ -e said ]; do sleep 0.01; done; exit 3; fi
+      if [ $RANK = 1 ]; then echo 1 >/proc/self/fd/$GRATICULE_FAILURE_FD; : >said; sleep 0.3; exit 4; fi)"),
+                                     &code);
+  EXPECT_EQ(code, 4);
+  EXPECT_EQ(status.message(), "rank 1 ended with exit code 4");
+}
+
 TEST_F(LauncherTest, OnesThatDoNotListenAreKilledAfterTheGrace) {
   LaunchOptions options = Script(2, R"(
       if [ $RANK = 1 ]; then while ! [ -e deaf ]; do sleep 0.01; done; kill -SEGV $$; fi

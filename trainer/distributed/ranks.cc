@@ -244,6 +244,11 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const LaunchEnvironment& envi
         c10::make_intrusive<c10d::ProcessGroup>(gradients_store, environment.rank, environment.world_size);
     state->gradients->setDefaultBackend(type);
     state->gradients->setBackend(device.type(), type, backend);
+    if (environment.failure_fd.has_value()) {
+      options.failed = [fd = *environment.failure_fd, line = absl::StrCat(environment.rank, "\n")] {
+        if (write(fd, line.data(), line.size()) < 0) PLOG(WARNING) << "the launcher can't be told of the failure";
+      };
+    }
     options.store = prefixed("heartbeat", tcp_store->clone());
     options.timeout_seconds = timeout_seconds;
     // Those who wait for short learn it soon.

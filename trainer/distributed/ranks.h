@@ -63,8 +63,8 @@ class Ranks {
 
   // What this rank is at, such as (12, "data"): the others name it where they wait in vain.
   void SetProgress(int64_t step, std::string_view phase);
-  // This rank's last words, which the others then repeat. Does nothing where this rank only fails because of another
-  // one. Rank 0 stays, in its destructor, until the others have read them, or for some seconds.
+  // This rank's last words, which the others then repeat. Returns when they are there to be read, on rank 0 when the
+  // others have read them, or after some seconds. Does nothing where this rank only fails because of another one.
   void ReportFailure(std::string_view words);
 
   // For GradientReducer.
