@@ -5,6 +5,8 @@ load("//third_party:pip.bzl", "download_wheels", "unzip")
 _BUILD = """
 package(default_visibility = ["//visibility:public"])
 
+exports_files(["site/torch/version.py"])
+
 # The wheels' tree is kept whole: the libraries find each other by relative RPATHs.
 cc_library(
     name = "torch",
