@@ -252,7 +252,8 @@ std::string StacksOfAllThreads() {
   std::vector<std::pair<std::string, std::string>> groups;  // the threads, and the stack that they share
   for (const Stack& stack : stacks) {
     const std::string text = StackText(stack, symbols);
-    const std::string thread = absl::StrCat(stack.thread, " (", TaskFile(stack.thread, "comm"), ")");
+    const std::string thread =
+        absl::StrCat(stack.thread, " (", TaskFile(stack.thread, "comm"), stack.thread == getpid() ? ", main)" : ")");
     const auto same =
         std::find_if(groups.begin(), groups.end(), [&](const auto& group) { return group.second == text; });
     if (same != groups.end()) {

@@ -65,7 +65,7 @@ class WatchdogTest : public testing::Test {
 TEST_F(WatchdogTest, EndsAStalledProcessWithTheStacksOfItsThreads) {
   EXPECT_EXIT(Stall(), ExitedWithCode(1),
               AllOf(HasSubstr("no progress for 0.3 seconds (no step, validation batch or checkpoint)"),
-                    ContainsRegex("thread [0-9]+ \\([^)]+\\):\n"),
+                    ContainsRegex("thread [0-9]+ \\([^)]+, main\\):\n"),
                     HasSubstr("graticule::WaitForABatchThatNeverComes()"), HasSubstr("graticule::ComputeWithoutEnd()"),
                     HasSubstr("\n    main\n"), ContainsRegex("reported [1-9][0-9]+ bytes\n"),
                     HasSubstr("\ngraticule: no progress for 0.3 seconds; the stacks of all threads are in " +
