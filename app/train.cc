@@ -60,7 +60,8 @@ absl::Status StartRanks(const Arguments& arguments, const LaunchEnvironment& lau
   int status = 0;
   waitpid(check, &status, 0);
   if (status != 0) std::exit(WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
-  return Launch({.processes = arguments.processes, .command = RankCommand(OwnArguments())}, /*exit_code=*/nullptr);
+  return Launch({.processes = arguments.processes, .command = RankCommand(OwnArguments()), .grace_seconds = 20},
+                /*exit_code=*/nullptr);
 }
 
 absl::Status RunTrain(const Arguments& arguments) {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -151,6 +152,44 @@ TEST_F(EndToEndTest, Bf16TrainsAsFp32DoesAndKeepsFp32Weights) {
     for (const auto& [name, tensor] : contents.tensors)
       EXPECT_EQ(tensor.scalar_type(), at::kFloat) << file << " " << name;
   }
+}
+
+TEST_F(EndToEndTest, ARunIsSummarisedForProgramsAndTracedWhereAsked) {
+  const std::string run = TrainTiny("run", {"--profile=2:3"});
+  const auto summary = nlohmann::json::parse(ReadText(run + "/run.json"));
+  EXPECT_EQ(summary.at("exit_reason"), "completed");
+  EXPECT_EQ(summary.at("step"), 16);
+  EXPECT_EQ(summary.at("images_seen"), 256);
+  EXPECT_EQ(summary.at("best").at("metric"), "val/top1");
+  EXPECT_EQ(summary.at("last").at("val/top1"), ReadMetrics(run).back().at("val/top1"));
+  EXPECT_THAT(out_, HasSubstr("trace-rank0-steps-2-3.json"));
+  std::set<std::string> names;
+  for (const auto& event : nlohmann::json::parse(ReadText(run + "/trace-rank0-steps-2-3.json")).at("traceEvents")) {
+    if (event.contains("name")) names.insert(event.at("name").get<std::string>());
+  }
+  for (const char* name : {"step 2", "step 3", "data", "forward", "backward", "optimizer", "aten::addmm"}) {
+    EXPECT_TRUE(names.contains(name)) << name;
+  }
+  const ProgramResult wrong = RunProgram({"train", WriteSpec(TinySpec()), "--profile=3:2"});
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_THAT(wrong.LastError(), HasSubstr("--profile"));
+}
+
+TEST_F(EndToEndTest, AStudentLearnsFromATeacher) {
+  const std::string teacher = TrainTiny("teacher");
+  const std::string student = TrainTiny(
+      "student", {"--set", "teacher.spec=" + teacher, "--set", "task.distillation={ type: SOFT }", "--set",
+                  "backbone.depth=1"});
+  const auto rows = ReadMetrics(student);
+  EXPECT_TRUE(rows[0].contains("train/distillation/loss"));
+  EXPECT_TRUE(rows[0].contains("train/distillation/agreement"));
+  const ProgramResult none = RunProgram({"check", WriteSpec(TinySpec()), "--set", "task.distillation={ type: SOFT }"});
+  EXPECT_EQ(none.exit_code, 2);
+  EXPECT_THAT(none.err, HasSubstr("teacher: must be given"));
+  const ProgramResult missing = RunProgram({"check", WriteSpec(TinySpec()), "--set", "task.distillation={ type: SOFT }",
+                                            "--set", "teacher.spec=" + folder_ + "/none"});
+  EXPECT_EQ(missing.exit_code, 2);
+  EXPECT_THAT(missing.err, AllOf(HasSubstr("teacher.spec"), HasSubstr("teacher.checkpoint"), HasSubstr("none")));
 }
 
 TEST_F(EndToEndTest, AFinishedRunSaysSo) {
@@ -315,7 +354,8 @@ TEST_F(EndToEndTest, BenchPrintsJson) {
 }
 
 TEST_F(EndToEndTest, HelpIsThere) {
-  for (const char* command : {"train", "eval", "predict", "show", "list", "check", "bench", "import", "export"}) {
+  for (const char* command : {"train", "eval", "predict", "show", "list", "check", "bench", "import", "export",
+                              "replay"}) {
     const ProgramResult result = RunProgram({command, "--help"});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_THAT(result.out, HasSubstr("--help")) << command;

@@ -223,7 +223,7 @@ trainer {
                   "'k'? Fields: k",
                   "a.textproto:6:11: trainer.epochs: expected an integer, found \"six\"",
                   "a.textproto:7:14: trainer.precision: unknown value FP23; did you mean 'FP32'? Allowed: FP32, "
-                  "BF16",
+                  "BF16, FP16",
                   HasSubstr("a.textproto:8:3: trainer.bach_size: unknown field of graticule.Trainer; did you mean "
                             "'batch_size'? Fields: epochs, batch_size, ")));
 }
@@ -504,7 +504,7 @@ TEST_F(SpecTest, WrongOverrides) {
   EXPECT_THAT(errors("trainer.epochs="), ElementsAre(HasSubstr("--set trainer.epochs=: ")));
   EXPECT_THAT(errors("trainer.precision=FP23"),
               ElementsAre("--set trainer.precision=FP23: trainer.precision: unknown value FP23; did you mean 'FP32'? "
-                          "Allowed: FP32, BF16"));
+                          "Allowed: FP32, BF16, FP16"));
   EXPECT_THAT(errors("trainer={epoch: 3}"),
               ElementsAre(HasSubstr("--set trainer={epoch: 3}: column 10: trainer.epoch: unknown field of "
                                     "graticule.Trainer; did you mean 'epochs'?")));

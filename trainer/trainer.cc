@@ -97,6 +97,7 @@ class Training {
 
   absl::Status Run() {
     start_ = Now();
+    const StopSignal stop_signal;
     const absl::Status status = RunAll();
     if (ranks_ != nullptr && !status.ok()) ranks_->ReportFailure(std::string(status.message()));
     Summarise(status);
@@ -113,7 +114,6 @@ class Training {
     Announce();
     StartWatchdog();
 
-    const StopSignal stop_signal;
     training_start_ = last_save_ = Now();
     // A run that was stopped between an epoch's last step and what follows it.
     if (state_.step() > 0 && (state_.epoch_steps() == 0 || Complete())) RETURN_IF_ERROR(FinishEpoch());
@@ -319,7 +319,7 @@ class Training {
     if (state_.epoch_steps() == 0) metrics_.Clear();
     StartClock();
     while (state_.epoch_steps() < steps_.per_epoch && !Complete()) {
-      RETURN_IF_ERROR(Step(), absl::StrCat("step ", state_.step()));
+      RETURN_IF_ERROR(Step());
       if (state_.step() % OrDefault(config_.log_interval(), 50) == 0 || Complete()) {
         RETURN_IF_ERROR(Log());
       } else {
@@ -365,6 +365,7 @@ class Training {
   // One optimizer step.
   absl::Status Step() {
     const int64_t step = state_.step();
+    const std::string context = absl::StrCat("step ", step);
     const double progress = static_cast<double>(step) / steps_.total;
     if (options_.profile.has_value() && !profiler_.has_value()) {
       profiler_.emplace(*options_.profile, options_.output, ranks_->rank(), device_);
@@ -378,29 +379,30 @@ class Training {
       std::optional<Batch> batch;
       {
         const ProfiledRange range("data");
-        ASSIGN_OR_RETURN(batch, train_loader_->Next());
+        ASSIGN_OR_RETURN(batch, train_loader_->Next(), context);
       }
       if (!batch.has_value()) return absl::InternalError("the loader's epoch ended before its last batch");
       ranks_->SetProgress(step, "forward and backward");
       try {
         const TaskOutput output = step_->Forward(*batch, step, part, progress);
-        RETURN_IF_ERROR(step_->Backward(output.loss, part));
+        RETURN_IF_ERROR(step_->Backward(output.loss, part), context);
         of_step.Add("train/", output.metrics);
         losses.push_back(output.loss.detach());
       } catch (...) {
-        return CurrentExceptionToStatus("forward and backward");
+        return CurrentExceptionToStatus(context + ": forward and backward");
       }
       images_ += batch->size();
       batches.push_back(*std::move(batch));
     }
     state_.set_images_seen(state_.images_seen() + config_.batch_size());
     TrainingStep::Outcome outcome;
+    const double loss_scale = loss_scaler_ != nullptr ? loss_scaler_->GetState().scale : 1;
     try {
       learning_rate_ = schedule_->LearningRate(step);
       const bool last = state_.epoch_steps() + 1 == steps_.per_epoch || step + 1 == steps_.total;
       outcome = step_->Update(learning_rate_, step, last && chief() ? &gradient_norms_ : nullptr);
     } catch (...) {
-      return CurrentExceptionToStatus("optimizer");
+      return CurrentExceptionToStatus(context + ": optimizer");
     }
     if (profiler_.has_value()) {
       ASSIGN_OR_RETURN(const std::optional<std::string> trace, profiler_->EndStep(step));
@@ -408,7 +410,7 @@ class Training {
     }
     state_.set_step(step + 1);
     state_.set_epoch_steps(state_.epoch_steps() + 1);
-    if (!outcome.finite()) return SkipOrStop(batches, losses, outcome.gradient_norm, progress);
+    if (!outcome.finite()) return SkipOrStop(batches, losses, loss_scale, outcome.gradient_norm, progress);
     state_.set_skipped_in_a_row(0);
     of_step.Add("grad_norm", at::scalar_tensor(outcome.gradient_norm, at::kDouble), 1);
     metrics_.Add("", of_step);
@@ -416,8 +418,8 @@ class Training {
   }
 
   // After a step whose gradients were not finite and were thrown away.
-  absl::Status SkipOrStop(const std::vector<Batch>& batches, const std::vector<at::Tensor>& losses, double norm,
-                          double progress) {
+  absl::Status SkipOrStop(const std::vector<Batch>& batches, const std::vector<at::Tensor>& losses, double loss_scale,
+                          double norm, double progress) {
     const int64_t step = state_.step() - 1;
     state_.set_skipped_steps(state_.skipped_steps() + 1);
     double loss = 0;
@@ -430,20 +432,19 @@ class Training {
     }
     state_.set_skipped_in_a_row(state_.skipped_in_a_row() + 1);
 
-    const double loss_scale = loss_scaler_ != nullptr ? loss_scaler_->GetState().scale : 1;
     const auto diagnosis = FindNonFinite(
         *task_, batches, [&](int part) { return step_->Forward(batches[part], step, part, progress).loss; }, loss_scale);
     std::string cause(diagnosis.status().message());
     if (diagnosis.ok()) cause = diagnosis->cause.empty() ? "all is finite here when it is done again" : diagnosis->cause;
 
-    Dump dump{.batches = batches, .model = ModelTensors(*task_), .objectives = ObjectiveTensors(*task_)};
+    Dump dump{.batches = batches, .model = ModelWithClassNames(), .objectives = ObjectiveTensors(*task_)};
     dump.state.set_step(step);
     dump.state.set_rank(ranks_->rank());
     dump.state.set_world_size(ranks_->size());
     dump.state.set_seed(config_.seed());
     dump.state.set_progress(progress);
     dump.state.set_learning_rate(learning_rate_);
-    dump.state.set_precision(config_.precision());
+    dump.state.set_precision(OrDefault(config_.precision(), Trainer::FP32));
     if (loss_scaler_ != nullptr) dump.state.set_loss_scale(loss_scale);
     dump.state.set_loss(loss);
     dump.state.set_gradient_norm(norm);
@@ -638,6 +639,12 @@ class Training {
     return at::stack(at::_foreach_norm(weights, 2));
   }
 
+  Safetensors ModelWithClassNames() const {
+    Safetensors model = ModelTensors(*task_);
+    model.metadata[kClassNamesKey] = absl::StrJoin(data_.train->class_names(), "\n");
+    return model;
+  }
+
   // Weights that are lost must not become the newest checkpoint.
   absl::Status CheckWeights() {
     if (std::isfinite(NormsOfWeights().norm().item<double>())) return absl::OkStatus();
@@ -676,8 +683,7 @@ class Training {
       checkpoint.state.set_loss_scale(loss_scaler_->GetState().scale);
       checkpoint.state.set_loss_scale_growth(loss_scaler_->GetState().growth_steps);
     }
-    checkpoint.model = ModelTensors(*task_);
-    checkpoint.model.metadata[kClassNamesKey] = absl::StrJoin(data_.train->class_names(), "\n");
+    checkpoint.model = ModelWithClassNames();
     checkpoint.objectives = ObjectiveTensors(*task_);
     if (ema_ != nullptr) checkpoint.ema = ema_->State();
     checkpoint.optimizer = optimizer_->State();

@@ -65,7 +65,7 @@ TEST_F(FaultsTest, NumbersThatAreNoneStopTheRunWithTheirCause) {
                                         HasSubstr("learning rate"), HasSubstr("replay")));
   EXPECT_EQ(NewestStep(Run("run")), 3);
   const std::string report = ReadText(Run("run") + "/dumps/step-000005-rank0/report.txt");
-  EXPECT_THAT(report, AllOf(HasSubstr("step 5"), HasSubstr("synthetic")));
+  EXPECT_THAT(report, AllOf(HasSubstr("Step 5"), HasSubstr("synthetic/train[")));
   EXPECT_THAT(ReadText(Run("run") + "/run.json"), HasSubstr("step 5 is not finite"));
   // Without the fault it goes on from the last good step.
   const ProgramResult rest = RunProgram(
@@ -77,7 +77,8 @@ TEST_F(FaultsTest, NumbersThatAreNoneStopTheRunWithTheirCause) {
 TEST_F(FaultsTest, OrCostTheRunAStep) {
   const std::vector<std::string> skip = {"--set", "trainer.guard.on_non_finite=SKIP", "--set", "trainer.max_steps=20"};
   std::vector<std::string> arguments = skip;
-  arguments.insert(arguments.end(), {"--set", Fault("nan_at_call: 11 calls: 4")});
+  // Two calls a step, and two when it is done again to find the cause.
+  arguments.insert(arguments.end(), {"--set", Fault("nan_at_call: 11 calls: 8")});
   const ProgramResult result = RunProgram(TrainArguments("run", arguments), with_faults_);
   EXPECT_EQ(result.exit_code, 0) << result.err;
   EXPECT_THAT(result.out, AllOf(HasSubstr("skipped: step 5 is not finite"), HasSubstr("skipped: step 6 is not finite")));
@@ -170,6 +171,63 @@ TEST_F(FaultsTest, ASaveThatFailsCostsTheRunNothingOrEndsIt) {
   const ProgramResult later = RunProgram(TrainArguments("run", more));
   EXPECT_EQ(later.exit_code, 0) << later.err;
   EXPECT_THAT(later.out, HasSubstr("resumed at step 20 of 40"));
+}
+
+// The disk fails in the first saves, each time in another way, and is well again later.
+TEST_F(FaultsTest, ADiskThatFailsForAWhileCostsTheSavesOfThatWhile) {
+  const std::string whole = Train("whole", {"--set", "trainer.max_steps=20"});
+  const std::vector<std::pair<std::string, std::string>> faults = {
+      {"ENOSPC:write:/checkpoints/:0:2", "No space left on device"},
+      {"EIO:fsync:/checkpoints/:0:2", "Input/output error"},
+      {"EROFS:open,rename,mkdir,symlink:/checkpoints:0:2", "Read-only file system"}};
+  for (const auto& [fault, message] : faults) {
+    fs::remove_all(Run("run"));
+    const ProgramOptions options{
+        .environment = {{"LD_PRELOAD", Runfile("graticule/tests/faults/shim/fault_preload.so")},
+                        {"GRATICULE_FAULT", fault}}};
+    const ProgramResult result = RunProgram(TrainArguments("run", {"--set", "trainer.max_steps=20"}), options);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, AllOf(HasSubstr("cannot save the checkpoint of step 3"), HasSubstr(message)));
+    ExpectSameEnd(whole, Run("run"));
+  }
+}
+
+TEST_F(FaultsTest, CheckpointsComeByMinutesTooAndEveryNthStays) {
+  const std::string run = Train("run", {"--set", "trainer.checkpoint_minutes=0.001", "--set", "trainer.checkpoint_steps=0",
+                                        "--set", "trainer.checkpoint_interval=100", "--set", "trainer.eval_interval=100",
+                                        "--set", "trainer.log_interval=100"});
+  const std::string log = ReadText(run + "/log.txt");
+  int saves = 0;
+  for (size_t at = 0; (at = log.find("saved step", at)) != std::string::npos; ++at) ++saves;
+  EXPECT_GT(saves, 2) << log;
+
+  const std::string other = Train("other", {"--set", "trainer.keep_every_steps=9", "--set", "trainer.keep_checkpoints=1",
+                                            "--set", "trainer.max_steps=30", "--set", "trainer.eval_interval=100"});
+  for (int step = 3; step <= 30; step += 3) {
+    const std::string folder = other + "/checkpoints/step-0000" + (step < 10 ? "0" : "") + std::to_string(step);
+    EXPECT_EQ(fs::exists(folder), step % 9 == 0 || step == 30) << folder;
+  }
+}
+
+// The state of half precision's loss scale is part of what a run goes on from; layers that are computed twice draw once.
+TEST_F(FaultsTest, HalfPrecisionWithCheckpointedActivationsGoesOnExactly) {
+  const std::vector<std::string> more = {"--set", "trainer.precision=FP16", "--set",
+                                         "trainer.activation_checkpointing=true", "--set",
+                                         "trainer.keep_checkpoints=1000", "--set", "trainer.max_steps=30"};
+  const std::string whole = Train("whole", more);
+  fs::copy(whole, Run("resumed"), fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+  for (const auto& entry : fs::directory_iterator(Run("resumed") + "/checkpoints")) {
+    const std::string name = entry.path().filename().string();
+    if (name == "last" || name > "step-000012") fs::remove_all(entry.path());
+  }
+  const ProgramResult rest = RunProgram(TrainArguments("resumed", more));
+  ASSERT_EQ(rest.exit_code, 0) << rest.err;
+  EXPECT_THAT(rest.out, AllOf(HasSubstr("fp16 autocast"), HasSubstr("resumed at step 12 of 30")));
+  ExpectSameEnd(whole, Run("resumed"));
+  EXPECT_THAT(ReadText(whole + "/checkpoints/last/state.textproto"), HasSubstr("loss_scale: 65536"));
+  for (const auto& row : ReadMetrics(whole)) {
+    if (row.contains("train/loss")) EXPECT_EQ(row.at("loss_scale"), 65536);
+  }
 }
 
 }  // namespace

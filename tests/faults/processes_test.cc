@@ -48,7 +48,7 @@ class ProcessesTest : public FaultTest {
 
 // In fp32 a sum of gradients depends on its order in the last bits, by which Adam's first steps may differ where a
 // gradient is next to nothing.
-constexpr double kTolerance = 2e-5;
+constexpr double kTolerance = 1e-4;
 
 // Nothing random in the model: the order of samples and their augmentation are the same for any number of processes.
 TEST_F(ProcessesTest, LearnWhatOneDoesOfTheSameBatches) {
@@ -69,7 +69,7 @@ TEST_F(ProcessesTest, AreToEachOtherAsStepsOfAccumulation) {
   const std::vector<std::string> two = {"--set", "trainer.max_steps=60", "--set", "trainer.accumulation_steps=1",
                                         "--processes=2"};
   const std::string a = Train("one", one), b = Train("two", two);
-  EXPECT_LT(Difference(a, b), 10 * kTolerance);
+  EXPECT_LT(Difference(a, b), 3 * kTolerance);
   ExpectNearMetrics(a, b, 1e-3);
 }
 
@@ -81,7 +81,7 @@ TEST_F(ProcessesTest, AnotherNumberOfThemGoesOnWithARun) {
   const ProgramResult rest = RunProgram(TrainArguments("run", accumulating));
   ASSERT_EQ(rest.exit_code, 0) << rest.err;
   EXPECT_THAT(rest.out, AllOf(HasSubstr("processes until here: 2, now: 1"), HasSubstr("resumed at step 25 of 60")));
-  EXPECT_LT(Difference(whole, Run("run")), 10 * kTolerance);
+  EXPECT_LT(Difference(whole, Run("run")), 3 * kTolerance);
 }
 
 TEST_F(ProcessesTest, ABatchThatTheyCannotShareIsAMistake) {
