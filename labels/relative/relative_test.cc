@@ -179,6 +179,8 @@ TEST(RelativePositionalLabelTest, VisibleTokensKeepTheirCells) {
 
 // The mean over many draws is the mean over all pairs: of the loss, and of the gradients.
 TEST(RelativePositionalLabelTest, SamplingIsUnbiased) {
+  // LibTorch's generator begins anywhere, and how far the mean is off depends on what is drawn.
+  at::manual_seed(0);
   const Size2d grid{3, 4};
   const auto all = Make(8, grid, WithPairs(0)), sampled = Make(8, grid, WithPairs(30));
   Randomize(*all, 0.5);
