@@ -56,8 +56,7 @@ TEST(PrintPluginsTest, TextHasKindsFieldsCommentsAndExamples) {
   const std::string text = Print(/*markdown=*/false);
   EXPECT_THAT(text, testing::StartsWith("BACKBONE\n========\n\ngoogle.protobuf.Empty: Nothing\n    Example:\n"));
   EXPECT_THAT(text, HasSubstr("\ngraticule.Trainer: A fake\n"));
-  EXPECT_THAT(text, testing::ContainsRegex(
-                        "\n    epochs +int32 +Epochs to train for\\. Must be positive\\.\n"));
+  EXPECT_THAT(text, testing::ContainsRegex("\n    epochs +int32 +Epochs to train for\\. Must be positive\\.\n"));
   EXPECT_THAT(text, testing::ContainsRegex("\n    sinks +list of sink plugin  "));
   EXPECT_THAT(text, HasSubstr("\n      backbone { [type.googleapis.com/graticule.Trainer] { epochs: 1 } }\n"));
   EXPECT_THAT(text, HasSubstr("\n      backbone { [type.googleapis.com/google.protobuf.Empty] {} }\n"));

@@ -94,9 +94,10 @@ void AddTrain(CLI::App& app, Action& action) {
   command->add_flag("--allow-changed-spec", arguments->options.allow_changed_spec,
                     "Go on with a run although its spec was changed since");
   command
-      ->add_option("--processes", arguments->processes,
-                   "Start so many processes on this machine that train together: on CUDA one a GPU. torchrun, SLURM and "
-                   "MPI are understood without it [1]")
+      ->add_option(
+          "--processes", arguments->processes,
+          "Start so many processes on this machine that train together: on CUDA one a GPU. torchrun, SLURM and "
+          "MPI are understood without it [1]")
       ->check(kPositive);
   command->add_option("--profile", arguments->profile, "Write a Chrome trace of the steps A to B, counted from 0")
       ->type_name("A:B");

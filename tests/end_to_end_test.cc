@@ -178,9 +178,8 @@ TEST_F(EndToEndTest, ARunIsSummarisedForProgramsAndTracedWhereAsked) {
 
 TEST_F(EndToEndTest, AStudentLearnsFromATeacher) {
   const std::string teacher = TrainTiny("teacher");
-  const std::string student = TrainTiny(
-      "student", {"--set", "teacher.spec=" + teacher, "--set", "task.distillation={ type: SOFT }", "--set",
-                  "backbone.depth=1"});
+  const std::string student = TrainTiny("student", {"--set", "teacher.spec=" + teacher, "--set",
+                                                    "task.distillation={ type: SOFT }", "--set", "backbone.depth=1"});
   const auto rows = ReadMetrics(student);
   EXPECT_TRUE(rows[0].contains("train/distillation/loss"));
   EXPECT_TRUE(rows[0].contains("train/distillation/agreement"));
@@ -355,8 +354,8 @@ TEST_F(EndToEndTest, BenchPrintsJson) {
 }
 
 TEST_F(EndToEndTest, HelpIsThere) {
-  for (const char* command : {"train", "eval", "predict", "show", "list", "check", "bench", "import", "export",
-                              "replay"}) {
+  for (const char* command :
+       {"train", "eval", "predict", "show", "list", "check", "bench", "import", "export", "replay"}) {
     const ProgramResult result = RunProgram({command, "--help"});
     EXPECT_EQ(result.exit_code, 0);
     EXPECT_THAT(result.out, HasSubstr("--help")) << command;

@@ -21,8 +21,8 @@ namespace graticule {
 // machine has its own.
 absl::StatusOr<c10::Device> ChooseDevice(const Trainer& trainer, int local_rank = 0);
 
-// Threads of the CPU's kernels from now on: what the spec says, else what OMP_NUM_THREADS says, else a share of the cores
-// for each of the `processes` on this machine.
+// Threads of the CPU's kernels from now on: what the spec says, else what OMP_NUM_THREADS says, else a share of the
+// cores for each of the `processes` on this machine.
 void SetThreads(const Trainer& trainer, int processes = 1);
 
 // Whether matrix products and convolutions of fp32 on GPUs use TF32, from now on.

@@ -229,9 +229,8 @@ std::unique_ptr<Loader> DataParts::TrainLoader(const Experiment& experiment, con
 
 std::unique_ptr<Loader> DataParts::EvalLoader(const Experiment& experiment, const ProcessPlace& place) const {
   LoaderOptions options = CommonOptions(experiment, *this, place);
-  options.batch_size = experiment.data().eval_batch_size() > 0
-                           ? experiment.data().eval_batch_size()
-                           : ImagesOfAPass(experiment.trainer(), place.world_size);
+  options.batch_size = experiment.data().eval_batch_size() > 0 ? experiment.data().eval_batch_size()
+                                                               : ImagesOfAPass(experiment.trainer(), place.world_size);
   options.shuffle = false;
   options.drop_last = false;
   return std::make_unique<Loader>(val.get(), Pointers(eval_transforms), std::vector<const BatchTransform*>(), options);

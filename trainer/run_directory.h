@@ -19,8 +19,8 @@ class RunDirectory {
                                                             bool allow_changed_spec);
   ~RunDirectory();
 
-  // Writes experiment.textproto, unless it says the same already. To be called only once the run is known to fit: a spec
-  // that turns out not to must not replace the one that did.
+  // Writes experiment.textproto, unless it says the same already. To be called only once the run is known to fit: a
+  // spec that turns out not to must not replace the one that did.
   absl::Status WriteSpec() const;
 
   const std::string& path() const { return path_; }

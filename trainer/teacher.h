@@ -14,8 +14,8 @@
 
 namespace graticule {
 
-// What is wrong with an experiment's teacher, as FieldErrors below "teacher": its spec and checkpoint must be there, and
-// its model must take the student's images. OK where there is no teacher.
+// What is wrong with an experiment's teacher, as FieldErrors below "teacher": its spec and checkpoint must be there,
+// and its model must take the student's images. OK where there is no teacher.
 absl::Status CheckTeacher(const Experiment& student);
 
 // The teacher with its weights, in evaluation mode, on the device. The experiment has one, and CheckTeacher liked it.

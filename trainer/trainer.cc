@@ -137,8 +137,8 @@ class Training {
     SetTf32(config_);
     ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(config_, options_.launch.local_rank));
     device_ = device;
-    ASSIGN_OR_RETURN(ranks_, Ranks::Join(options_.launch, device_,
-                                         OrDefault(config_.distributed().timeout_seconds(), 600.0)));
+    ASSIGN_OR_RETURN(ranks_,
+                     Ranks::Join(options_.launch, device_, OrDefault(config_.distributed().timeout_seconds(), 600.0)));
     if (chief()) {
       ASSIGN_OR_RETURN(directory_, RunDirectory::Open(options_.output, experiment_, options_.allow_changed_spec));
     }
@@ -347,9 +347,8 @@ class Training {
 
   // What follows an epoch's last step, or the training's, unless it has been done.
   absl::Status FinishEpoch() {
-    const bool validate =
-        (Complete() || state_.epoch() % OrDefault(config_.eval_interval(), 1) == 0) &&
-        state_.validated_step() != state_.step();
+    const bool validate = (Complete() || state_.epoch() % OrDefault(config_.eval_interval(), 1) == 0) &&
+                          state_.validated_step() != state_.step();
     if (validate) {
       const absl::Status validated = Validate();
       // Broken validation images must not cost an epoch.
@@ -433,9 +432,11 @@ class Training {
     state_.set_skipped_in_a_row(state_.skipped_in_a_row() + 1);
 
     const auto diagnosis = FindNonFinite(
-        *task_, batches, [&](int part) { return step_->Forward(batches[part], step, part, progress).loss; }, loss_scale);
+        *task_, batches, [&](int part) { return step_->Forward(batches[part], step, part, progress).loss; },
+        loss_scale);
     std::string cause(diagnosis.status().message());
-    if (diagnosis.ok()) cause = diagnosis->cause.empty() ? "all is finite here when it is done again" : diagnosis->cause;
+    if (diagnosis.ok())
+      cause = diagnosis->cause.empty() ? "all is finite here when it is done again" : diagnosis->cause;
 
     Dump dump{.batches = batches, .model = ModelWithClassNames(), .objectives = ObjectiveTensors(*task_)};
     dump.state.set_step(step);
@@ -472,8 +473,8 @@ class Training {
     return absl::OkStatus();
   }
 
-  // What a process wants of all of them. They must do it after the same step, so they tell each other after each one, and
-  // act on it one later: nobody waits.
+  // What a process wants of all of them. They must do it after the same step, so they tell each other after each one,
+  // and act on it one later: nobody waits.
   enum : size_t { kStop, kSave, kWishes };
   using Wishes = std::array<int64_t, kWishes>;
 
@@ -648,9 +649,9 @@ class Training {
   // Weights that are lost must not become the newest checkpoint.
   absl::Status CheckWeights() {
     if (std::isfinite(NormsOfWeights().norm().item<double>())) return absl::OkStatus();
-    return absl::FailedPreconditionError(
-        absl::StrCat("weights are not finite after step ", state_.step(), " (learning rate ", learning_rate_,
-                     "), so no checkpoint is written; try a smaller learning rate"));
+    return absl::FailedPreconditionError(absl::StrCat("weights are not finite after step ", state_.step(),
+                                                      " (learning rate ", learning_rate_,
+                                                      "), so no checkpoint is written; try a smaller learning rate"));
   }
 
   // In all processes at the same step; the first one writes.
@@ -794,18 +795,18 @@ class Training {
   std::optional<Normalizer> normalize_;
   std::optional<TrainingStep> step_;
   std::unique_ptr<Loader> train_loader_, val_loader_;
-  std::vector<std::unique_ptr<Sink>> sinks_;    // of the first process
-  std::optional<CheckpointWriter> writer_;      // of the first process
+  std::vector<std::unique_ptr<Sink>> sinks_;  // of the first process
+  std::optional<CheckpointWriter> writer_;    // of the first process
   std::optional<StepProfiler> profiler_;
   std::optional<Watchdog> watchdog_;
 
   TrainState state_;
   int64_t resumed_at_ = 0;
-  int64_t saved_step_ = 0;    // of the newest checkpoint that was asked for
-  bool save_wanted_ = false;  // at the next step where it can be done
-  absl::Status save_error_;   // of the last save that ended
+  int64_t saved_step_ = 0;                   // of the newest checkpoint that was asked for
+  bool save_wanted_ = false;                 // at the next step where it can be done
+  absl::Status save_error_;                  // of the last save that ended
   std::unique_ptr<Ranks::Maxima> exchange_;  // of wishes, under way
-  int stopped_by_ = 0;  // a signal
+  int stopped_by_ = 0;                       // a signal
   double learning_rate_ = 0;
   at::Tensor gradient_norms_;  // of each parameter, in the step before a validation
   Batch example_;              // the first one of the validation

@@ -27,8 +27,8 @@ struct TrainOptions {
 };
 
 // Trains a checked experiment on its data, or goes on with it from the newest whole checkpoint of its run directory.
-// OK also where a signal asked it to stop and it saved what it had. FailedPrecondition if the training ended well but an
-// `expected` bound does not hold.
+// OK also where a signal asked it to stop and it saved what it had. FailedPrecondition if the training ended well but
+// an `expected` bound does not hold.
 absl::Status Train(const Experiment& experiment, DataParts data, const TrainOptions& options);
 
 }  // namespace graticule

@@ -39,12 +39,9 @@ TEST_F(FaultsTest, ADamagedCheckpointCostsTheStepsSinceTheOneBefore) {
   };
   const auto remove = [](const std::string& path) { fs::remove(path); };
   const std::vector<std::tuple<std::string, std::string, std::function<void(const std::string&)>>> damages = {
-      {"model.safetensors", "model.safetensors", cut},
-      {"optimizer.safetensors", "optimizer.safetensors", flip},
-      {"ema.safetensors", "ema.safetensors", remove},
-      {"state.textproto", "state.textproto", cut},
-      {"manifest.textproto", "manifest.textproto", cut},
-      {"manifest.textproto", "manifest.textproto", remove},
+      {"model.safetensors", "model.safetensors", cut},   {"optimizer.safetensors", "optimizer.safetensors", flip},
+      {"ema.safetensors", "ema.safetensors", remove},    {"state.textproto", "state.textproto", cut},
+      {"manifest.textproto", "manifest.textproto", cut}, {"manifest.textproto", "manifest.textproto", remove},
   };
   for (const auto& [file, name, damage] : damages) {
     fs::remove_all(Run("damaged"));
@@ -52,8 +49,8 @@ TEST_F(FaultsTest, ADamagedCheckpointCostsTheStepsSinceTheOneBefore) {
     damage(Run("damaged") + "/checkpoints/step-000030/" + file);
     const ProgramResult result = RunProgram(TrainArguments("damaged", {"--set", "trainer.max_steps=30"}));
     EXPECT_EQ(result.exit_code, 0) << result.err;
-    EXPECT_THAT(result.out, AllOf(HasSubstr(name), HasSubstr("step-000030.damaged"),
-                                  HasSubstr("resumed at step 27 of 30")));
+    EXPECT_THAT(result.out,
+                AllOf(HasSubstr(name), HasSubstr("step-000030.damaged"), HasSubstr("resumed at step 27 of 30")));
     ExpectSameEnd(whole, Run("damaged"));
   }
 }
@@ -68,8 +65,9 @@ TEST_F(FaultsTest, NumbersThatAreNoneStopTheRunWithTheirCause) {
   EXPECT_THAT(report, AllOf(HasSubstr("Step 5"), HasSubstr("synthetic/train[")));
   EXPECT_THAT(ReadText(Run("run") + "/run.json"), HasSubstr("step 5 is not finite"));
   // Without the fault it goes on from the last good step.
-  const ProgramResult rest = RunProgram(
-      TrainArguments("run", {"--set", Fault(""), "--allow-changed-spec", "--set", "trainer.max_steps=20"}), with_faults_);
+  const ProgramResult rest =
+      RunProgram(TrainArguments("run", {"--set", Fault(""), "--allow-changed-spec", "--set", "trainer.max_steps=20"}),
+                 with_faults_);
   EXPECT_EQ(rest.exit_code, 0) << rest.err;
   EXPECT_THAT(rest.out, HasSubstr("resumed at step 3"));
 }
@@ -81,7 +79,8 @@ TEST_F(FaultsTest, OrCostTheRunAStep) {
   arguments.insert(arguments.end(), {"--set", Fault("nan_at_call: 11 calls: 8")});
   const ProgramResult result = RunProgram(TrainArguments("run", arguments), with_faults_);
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.out, AllOf(HasSubstr("skipped: step 5 is not finite"), HasSubstr("skipped: step 6 is not finite")));
+  EXPECT_THAT(result.out,
+              AllOf(HasSubstr("skipped: step 5 is not finite"), HasSubstr("skipped: step 6 is not finite")));
   const auto rows = ReadMetrics(Run("run"));
   for (const auto& row : rows) {
     for (const auto& [name, value] : row) EXPECT_TRUE(std::isfinite(value)) << name;
@@ -92,8 +91,8 @@ TEST_F(FaultsTest, OrCostTheRunAStep) {
   EXPECT_THAT(ReadText(Run("run") + "/checkpoints/last/state.textproto"), HasSubstr("skipped_steps: 2"));
 
   arguments = skip;
-  arguments.insert(arguments.end(), {"--set", Fault("nan_at_call: 11 calls: 1000"), "--set",
-                                     "trainer.guard.max_skipped=3"});
+  arguments.insert(arguments.end(),
+                   {"--set", Fault("nan_at_call: 11 calls: 1000"), "--set", "trainer.guard.max_skipped=3"});
   const ProgramResult lost = RunProgram(TrainArguments("lost", arguments), with_faults_);
   EXPECT_EQ(lost.exit_code, 1);
   EXPECT_THAT(lost.LastError(), AllOf(HasSubstr("step 7 is not finite"), HasSubstr("3 steps one after the other")));
@@ -193,27 +192,29 @@ TEST_F(FaultsTest, ADiskThatFailsForAWhileCostsTheSavesOfThatWhile) {
 }
 
 TEST_F(FaultsTest, CheckpointsComeByMinutesTooAndEveryNthStays) {
-  const std::string run = Train("run", {"--set", "trainer.checkpoint_minutes=0.001", "--set", "trainer.checkpoint_steps=0",
-                                        "--set", "trainer.checkpoint_interval=100", "--set", "trainer.eval_interval=100",
-                                        "--set", "trainer.log_interval=100"});
+  const std::string run = Train("run", {"--set", "trainer.checkpoint_minutes=0.001", "--set",
+                                        "trainer.checkpoint_steps=0", "--set", "trainer.checkpoint_interval=100",
+                                        "--set", "trainer.eval_interval=100", "--set", "trainer.log_interval=100"});
   const std::string log = ReadText(run + "/log.txt");
   int saves = 0;
   for (size_t at = 0; (at = log.find("saved step", at)) != std::string::npos; ++at) ++saves;
   EXPECT_GT(saves, 2) << log;
 
-  const std::string other = Train("other", {"--set", "trainer.keep_every_steps=9", "--set", "trainer.keep_checkpoints=1",
-                                            "--set", "trainer.max_steps=30", "--set", "trainer.eval_interval=100"});
+  const std::string other =
+      Train("other", {"--set", "trainer.keep_every_steps=9", "--set", "trainer.keep_checkpoints=1", "--set",
+                      "trainer.max_steps=30", "--set", "trainer.eval_interval=100"});
   for (int step = 3; step <= 30; step += 3) {
     const std::string folder = other + "/checkpoints/step-0000" + (step < 10 ? "0" : "") + std::to_string(step);
     EXPECT_EQ(fs::exists(folder), step % 9 == 0 || step == 30) << folder;
   }
 }
 
-// The state of half precision's loss scale is part of what a run goes on from; layers that are computed twice draw once.
+// The state of half precision's loss scale is part of what a run goes on from; layers that are computed twice draw
+// once.
 TEST_F(FaultsTest, HalfPrecisionWithCheckpointedActivationsGoesOnExactly) {
-  const std::vector<std::string> more = {"--set", "trainer.precision=FP16", "--set",
-                                         "trainer.activation_checkpointing=true", "--set",
-                                         "trainer.keep_checkpoints=1000", "--set", "trainer.max_steps=30"};
+  const std::vector<std::string> more = {
+      "--set", "trainer.precision=FP16",        "--set", "trainer.activation_checkpointing=true",
+      "--set", "trainer.keep_checkpoints=1000", "--set", "trainer.max_steps=30"};
   const std::string whole = Train("whole", more);
   fs::copy(whole, Run("resumed"), fs::copy_options::recursive | fs::copy_options::copy_symlinks);
   for (const auto& entry : fs::directory_iterator(Run("resumed") + "/checkpoints")) {

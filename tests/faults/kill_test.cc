@@ -20,8 +20,8 @@ using ::testing::HasSubstr;
 
 class KillTest : public FaultTest {
  protected:
-  // Kills the training, once it has got further, after a while of chance: in a step, in a validation, in a save. Then it
-  // may end. `times` is how often; fewer where it comes to its end before.
+  // Kills the training, once it has got further, after a while of chance: in a step, in a validation, in a save. Then
+  // it may end. `times` is how often; fewer where it comes to its end before.
   void KillAndGoOn(const std::string& run, int times, const std::vector<std::string>& more) {
     std::mt19937 random(static_cast<unsigned>(times));
     int kills = 0, in_mid_save = 0;
@@ -65,8 +65,12 @@ TEST_F(KillTest, AskedToStopItFinishesItsStepAndSaves) {
   for (const int signal : {SIGTERM, SIGUSR1}) {
     Program program(TrainArguments("stopped", {"--set", "trainer.checkpoint_steps=0", "--set",
                                                "trainer.checkpoint_interval=100", "--allow-changed-spec"}));
-    ASSERT_TRUE(WaitUntil([&] { return program.out().find("step 7/") != std::string::npos ||
-                                       program.out().find("resumed at") != std::string::npos; }, 60));
+    ASSERT_TRUE(WaitUntil(
+        [&] {
+          return program.out().find("step 7/") != std::string::npos ||
+                 program.out().find("resumed at") != std::string::npos;
+        },
+        60));
     program.Signal(signal);
     const ProgramResult result = program.Wait();
     EXPECT_EQ(result.exit_code, 0) << result.err;

@@ -52,8 +52,9 @@ constexpr double kTolerance = 1e-4;
 
 // Nothing random in the model: the order of samples and their augmentation are the same for any number of processes.
 TEST_F(ProcessesTest, LearnWhatOneDoesOfTheSameBatches) {
-  const std::vector<std::string> common = {"--set", "trainer.max_steps=20", "--set", "backbone.drop_path_rate=0",
-                                           "--set", "trainer.accumulation_steps=1", "--set", "data.batch_transforms=[]"};
+  const std::vector<std::string> common = {
+      "--set", "trainer.max_steps=20",         "--set", "backbone.drop_path_rate=0",
+      "--set", "trainer.accumulation_steps=1", "--set", "data.batch_transforms=[]"};
   std::vector<std::string> two = common;
   two.push_back("--processes=2");
   const std::string a = Train("one", common), b = Train("two", two);
@@ -63,7 +64,8 @@ TEST_F(ProcessesTest, LearnWhatOneDoesOfTheSameBatches) {
   ExpectNearMetrics(a, b, 1e-4);
 }
 
-// What is drawn for a pass (drop path, mixup) is drawn for its place in the step, be it another process's or a later one.
+// What is drawn for a pass (drop path, mixup) is drawn for its place in the step, be it another process's or a later
+// one.
 TEST_F(ProcessesTest, AreToEachOtherAsStepsOfAccumulation) {
   const std::vector<std::string> one = {"--set", "trainer.max_steps=60"};
   const std::vector<std::string> two = {"--set", "trainer.max_steps=60", "--set", "trainer.accumulation_steps=1",
@@ -115,11 +117,12 @@ TEST_F(ProcessesTest, OneThatIsLostIsNamedByTheOthers) {
 TEST_F(ProcessesTest, OneThatIsLateIsNamedByTheOthers) {
   const ProgramOptions options{.binary = "graticule/tests/faults/graticule_with_faults"};
   const std::string fault =
-      "objectives=objective { [type.googleapis.com/graticule_test.FaultObjective] { sleep_at_call: 12 sleep_seconds: 60 "
+      "objectives=objective { [type.googleapis.com/graticule_test.FaultObjective] { sleep_at_call: 12 sleep_seconds: "
+      "60 "
       "rank: 1 } }";
-  Program program(TrainArguments("late", {"--processes=2", "--set", fault, "--set",
-                                          "trainer.distributed.timeout_seconds=3"}),
-                  options);
+  Program program(
+      TrainArguments("late", {"--processes=2", "--set", fault, "--set", "trainer.distributed.timeout_seconds=3"}),
+      options);
   ASSERT_TRUE(WaitUntil([&] { return !program.running(); }, 60)) << program.err();
   const ProgramResult result = program.Wait();
   EXPECT_NE(result.exit_code, 0);

@@ -21,9 +21,10 @@ std::string LongSpec() {
   };
   replace("train_size: 64", "train_size: 640");
   replace("epochs: 4", "epochs: 8");
-  replace("  threads: 2\n}\n",
-          "  threads: 2\n  batch_transforms { [type.googleapis.com/graticule.Mixup] { mixup_alpha: 0.8 cutmix_alpha: 1 } "
-          "}\n}\n");
+  replace(
+      "  threads: 2\n}\n",
+      "  threads: 2\n  batch_transforms { [type.googleapis.com/graticule.Mixup] { mixup_alpha: 0.8 cutmix_alpha: 1 } "
+      "}\n}\n");
   replace("ema_decay: 0.9", "ema_decay: 0.99 ema_warmup: true");
   replace("log_interval: 2", "log_interval: 7 checkpoint_steps: 3");
   return text;

@@ -12,9 +12,7 @@ namespace {
 
 #ifdef GRATICULE_CUDA
 
-TEST(NcclTest, LibraryIsTheOneOfTheWheel) {
-  EXPECT_EQ(c10d::getNcclVersion(), "2.28.9");
-}
+TEST(NcclTest, LibraryIsTheOneOfTheWheel) { EXPECT_EQ(c10d::getNcclVersion(), "2.28.9"); }
 
 TEST(NcclTest, ProcessGroupNeedsADevice) {
   const auto build = [] {
