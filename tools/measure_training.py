@@ -120,7 +120,7 @@ def start(arguments):
     values += ["trainer.schedule.warmup_epochs=0"]
     values += ["trainer.checkpoint_steps=1", "data.image_size=32", "backbone.depth=2"]
 
-    def first_step(folder):
+    def first_step(folder, until=None):
         command = [arguments.program, "train", DEIT, f"--output={folder}", *settings(values)]
         begin = time.perf_counter()
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -128,16 +128,15 @@ def start(arguments):
                 if line.startswith("step "):
                     seconds = time.perf_counter() - begin
                     break
-            # Far into the epoch, for the one that goes on.
-            for line in process.stdout:
-                if line.startswith("step 1,5"):
+            for line in process.stdout if until else ():
+                if line.startswith(until):
                     break
             process.kill()
         return seconds
 
     with tempfile.TemporaryDirectory() as folder:
         kept = pathlib.Path(folder) / "kept"
-        first_step(kept)
+        first_step(kept, until="step 50")
 
         def fresh():
             shutil.rmtree(f"{folder}/run", ignore_errors=True)
