@@ -41,7 +41,7 @@ struct Arguments {
   int batch_size = 0;
   int steps = 10;
   int rounds = 1;
-  std::string precision;
+  Trainer::Precision precision = Trainer::PRECISION_UNSPECIFIED;  // unspecified: the spec's
   int threads = 0;
   bool model_only = false;
   bool data_only = false;
@@ -186,7 +186,7 @@ class Bench {
     RETURN_IF_ERROR(MakeBatch());
     if (!arguments_.model_only) OpenData();
 
-    gemm_peak_ = MeasureGemmPeak(trainer_.precision() == Trainer::BF16 ? at::kBFloat16 : at::kFloat, device_);
+    gemm_peak_ = MeasureGemmPeak(AutocastDtype(trainer_.precision()).value_or(at::kFloat), device_);
     RETURN_IF_ERROR(MeasureTraining(/*from_loader=*/false, kWarmUpSteps).status());
     return MeasureInference(kWarmUpSteps).status();
   }
@@ -279,7 +279,7 @@ class Bench {
     ASSIGN_OR_RETURN(const TrainingSpeed training, MeasureTraining(/*from_loader=*/false, arguments_.steps));
     ASSIGN_OR_RETURN(const Speed inference, MeasureInference(arguments_.steps));
     Json report = {{"spec", arguments_.spec.path},
-                   {"precision", trainer_.precision() == Trainer::BF16 ? "bf16" : "fp32"},
+                   {"precision", PrecisionName(trainer_.precision())},
                    {"batch_size", trainer_.batch_size()},
                    {"threads", at::get_num_threads()},
                    {"device", device_.str()}};
@@ -335,8 +335,9 @@ void AddBench(CLI::App& app, Action& action) {
       ->check(kPositive);
   command->add_option("--steps", arguments->steps, "Steps that are measured, after the first few [10]")
       ->check(kPositive);
-  command->add_option("--precision", arguments->precision, "fp32 or bf16 [the spec's]")
-      ->check(CLI::IsMember({"fp32", "bf16"}));
+  command->add_option("--precision", arguments->precision, "fp32, bf16 or fp16 [the spec's]")
+      ->type_name("NAME")
+      ->transform(CLI::CheckedTransformer(PrecisionsByName(), CLI::ignore_case));
   command
       ->add_option("--threads", arguments->threads,
                    "Threads of the CPU's kernels, or with --data the loader's [the spec's]")
@@ -358,9 +359,7 @@ void AddBench(CLI::App& app, Action& action) {
       trainer.clear_accumulation_steps();
       trainer.set_batch_size(arguments->batch_size > 0 ? arguments->batch_size
                                                        : std::clamp(part, 1, kGreatestDefaultBatch));
-      if (!arguments->precision.empty()) {
-        trainer.set_precision(arguments->precision == "bf16" ? Trainer::BF16 : Trainer::FP32);
-      }
+      if (arguments->precision != Trainer::PRECISION_UNSPECIFIED) trainer.set_precision(arguments->precision);
       if (arguments->data_only) {
         return BenchData(spec.experiment(), {.spec = arguments->spec.path,
                                              .steps = arguments->steps,

@@ -1,6 +1,5 @@
 #include <cstdint>
 #include <iostream>
-#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,16 +25,6 @@ struct Arguments {
   SpecArguments spec;
   Trainer::Precision precision = Trainer::PRECISION_UNSPECIFIED;  // unspecified: the dump's
 };
-
-const std::map<std::string, Trainer::Precision> kPrecisions = {
-    {"fp32", Trainer::FP32}, {"bf16", Trainer::BF16}, {"fp16", Trainer::FP16}};
-
-std::string NameOf(Trainer::Precision precision) {
-  for (const auto& [name, value] : kPrecisions) {
-    if (value == precision) return name;
-  }
-  return "fp32";
-}
 
 absl::Status Replay(Arguments arguments) {
   ASSIGN_OR_RETURN(const Dump dump, ReadDump(arguments.dump));
@@ -92,12 +81,12 @@ absl::Status Replay(Arguments arguments) {
   std::cout << "step " << state.step() << " of rank " << state.rank() << " of " << state.world_size() << ": " << images
             << " images in " << dump.batches.size() << (dump.batches.size() == 1 ? " part" : " parts")
             << ", learning rate " << state.learning_rate() << "\n"
-            << "in training, " << NameOf(state.precision()) << ":\n"
+            << "in training, " << PrecisionName(state.precision()) << ":\n"
             << Diagnosis{.cause = state.cause().empty() ? "what went wrong first was not found" : state.cause(),
                          .loss = state.loss(),
                          .gradient_norm = state.gradient_norm()}
                    .ToString()
-            << "now, " << NameOf(trainer.precision()) << " on " << device.str() << ":\n"
+            << "now, " << PrecisionName(trainer.precision()) << " on " << device.str() << ":\n"
             << diagnosis.ToString();
   return absl::OkStatus();
 }
@@ -121,7 +110,7 @@ void AddReplay(CLI::App& app, Action& action) {
       ->allow_extra_args(false);
   command->add_option("--precision", arguments->precision, "fp32, bf16 or fp16 [that of the training]")
       ->type_name("NAME")
-      ->transform(CLI::CheckedTransformer(kPrecisions, CLI::ignore_case));
+      ->transform(CLI::CheckedTransformer(PrecisionsByName(), CLI::ignore_case));
   command->callback([arguments, &action] { action = [arguments] { return Replay(*arguments); }; });
 }
 

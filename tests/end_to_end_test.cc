@@ -351,6 +351,22 @@ TEST_F(EndToEndTest, BenchPrintsJson) {
   EXPECT_GT(json["train"]["images_per_second"].get<double>(), 0);
   EXPECT_GT(json["inference"]["images_per_second"].get<double>(), 0);
   EXPECT_GT(json["macs_per_image"].get<double>(), 0);
+  EXPECT_EQ(json["precision"], "fp32");
+}
+
+TEST_F(EndToEndTest, BenchTakesEachPrecisionByTheSpecOrByItsName) {
+  const std::vector<std::string> bench = {"bench",     WriteSpec(TinySpec()), "--batch-size=4",
+                                          "--steps=1", "--model-only",        "--json"};
+  for (const std::string name : {"bf16", "fp16"}) {
+    std::vector<std::string> by_name = bench, by_spec = bench;
+    by_name.push_back("--precision=" + name);
+    by_spec.insert(by_spec.end(), {"--set", "trainer.precision=" + std::string(name == "bf16" ? "BF16" : "FP16")});
+    for (const auto& arguments : {by_name, by_spec}) {
+      const ProgramResult result = RunProgram(arguments);
+      ASSERT_EQ(result.exit_code, 0) << result.err;
+      EXPECT_EQ(nlohmann::json::parse(result.out)["precision"], name);
+    }
+  }
 }
 
 TEST_F(EndToEndTest, HelpIsThere) {

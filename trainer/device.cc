@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <map>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -45,6 +47,19 @@ void SetTf32(const Trainer& trainer) {
 }
 
 void SeedDraws(std::initializer_list<uint64_t> key) { at::manual_seed(HashKey(key)); }
+
+const std::map<std::string, Trainer::Precision>& PrecisionsByName() {
+  static const auto* const precisions = new std::map<std::string, Trainer::Precision>{
+      {"fp32", Trainer::FP32}, {"bf16", Trainer::BF16}, {"fp16", Trainer::FP16}};
+  return *precisions;
+}
+
+std::string PrecisionName(Trainer::Precision precision) {
+  for (const auto& [name, value] : PrecisionsByName()) {
+    if (value == precision) return name;
+  }
+  return "fp32";
+}
 
 std::optional<at::ScalarType> AutocastDtype(Trainer::Precision precision) {
   switch (precision) {

@@ -4,7 +4,9 @@
 
 #include <cstdint>
 #include <initializer_list>
+#include <map>
 #include <optional>
+#include <string>
 
 #include "ATen/core/Tensor.h"
 #include "absl/status/statusor.h"
@@ -33,6 +35,10 @@ enum DrawsPurpose : uint64_t { kDrawsOfWeights = 1, kDrawsOfStep = 2 };
 
 // Reseeds the default generators of all devices from a key: what weights and drop path draw next depends on it alone.
 void SeedDraws(std::initializer_list<uint64_t> key);
+
+// "fp32", "bf16", "fp16": what the program calls them on its command line and in what it prints.
+const std::map<std::string, Trainer::Precision>& PrecisionsByName();
+std::string PrecisionName(Trainer::Precision precision);
 
 // What the precision casts to; none for fp32.
 std::optional<at::ScalarType> AutocastDtype(Trainer::Precision precision);

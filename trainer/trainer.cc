@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
-#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
@@ -77,17 +76,6 @@ std::vector<at::Tensor> TensorsOf(const Safetensors& contents) {
 std::vector<double> ToDoubles(const at::Tensor& values) {
   const at::Tensor doubles = values.to(at::kCPU, at::kDouble).contiguous();
   return {doubles.const_data_ptr<double>(), doubles.const_data_ptr<double>() + doubles.numel()};
-}
-
-const char* NameOf(Trainer::Precision precision) {
-  switch (precision) {
-    case Trainer::BF16:
-      return "bf16 autocast";
-    case Trainer::FP16:
-      return "fp16 autocast";
-    default:
-      return "fp32";
-  }
 }
 
 class Training {
@@ -198,7 +186,8 @@ class Training {
     if (ranks_->size() > 1) {
       std::vector<RankTensor> trained;
       for (const TrainedParameter& parameter : parameters_) trained.push_back({parameter.name, parameter.tensor});
-      ASSIGN_OR_RETURN(reducer_, GradientReducer::Create(std::move(trained), BucketMebibytes(), ranks_.get()));
+      const double bucket_mebibytes = OrDefault(config_.distributed().bucket_mebibytes(), 25.0);
+      ASSIGN_OR_RETURN(reducer_, GradientReducer::Create(std::move(trained), bucket_mebibytes, ranks_.get()));
     }
     // After the weights, so that a fresh average starts at them.
     if (config_.ema_decay() > 0) {
@@ -229,8 +218,6 @@ class Training {
     if (ema_ != nullptr) RETURN_IF_ERROR(ranks_->Broadcast(TensorsOf(ema_->State())));
     return ResumeState(state);
   }
-
-  double BucketMebibytes() const { return OrDefault(config_.distributed().bucket_mebibytes(), 25.0); }
 
   absl::Status ResumeState(const std::string& serialized) {
     if (!state_.ParseFromString(serialized)) return absl::InternalError("the state of rank 0 can't be read");
@@ -282,7 +269,8 @@ class Training {
 
   void Announce() {
     std::string line = absl::StrCat("Graticule ", kVersion, ", LibTorch ", TORCH_VERSION, ", ", device_.str(), ", ",
-                                    at::get_num_threads(), " threads, ", NameOf(config_.precision()));
+                                    at::get_num_threads(), " threads, ", PrecisionName(config_.precision()));
+    if (AutocastDtype(config_.precision()).has_value()) line += " autocast";
     if (ranks_->size() > 1) {
       absl::StrAppend(&line, ", ", ranks_->size(), " processes (", options_.launch.launcher, ")");
     }
