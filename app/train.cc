@@ -1,3 +1,4 @@
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -65,6 +66,8 @@ absl::Status StartRanks(const Arguments& arguments, const LaunchEnvironment& lau
 }
 
 absl::Status RunTrain(const Arguments& arguments) {
+  // A training outlives whoever reads what it prints; log.txt has it all.
+  signal(SIGPIPE, SIG_IGN);
   TrainOptions options = arguments.options;
   if (!arguments.profile.empty()) {
     auto profile = ParseProfiledSteps(arguments.profile);

@@ -42,6 +42,10 @@ std::vector<DeliveryCase> DeliveryCases();
 
 // ---- Passes ---------------------------------------------------------------------------------------------------------
 
+// What tokens in fp32 may differ by from a plain model's in double. Mistakes show as 1e-2 and more; norms of few
+// channels enlarge the rounding of those that are nearly equal to some 1e-4.
+constexpr double kRounding = 5e-4;
+
 // [B,3,H,W], normal.
 at::Tensor RandomImages(int64_t batch, Size2d size);
 // Multiply-adds of the pass of an image; the backbone comes from a MetaScope.

@@ -33,14 +33,15 @@ BatchNorm::BatchNorm(int64_t channels, double epsilon, double momentum)
       num_batches_tracked_(RegisterBuffer("num_batches_tracked", init::Zeros(NewParameter({})).to(at::kLong))) {}
 
 at::Tensor BatchNorm::Forward(const at::Tensor& x) const {
+  const bool trains = training() && (weight_.requires_grad() || bias_.requires_grad());
   // A checkpointed layer has updated them when it ran the first time.
-  const bool updated = training() && IsRecomputing();
-  if (training() && !updated) {
+  const bool updated = trains && IsRecomputing();
+  if (trains && !updated) {
     c10::NoGradGuard no_grad;
     at::Tensor(num_batches_tracked_).add_(1);
   }
   return at::batch_norm(x, weight_, bias_, updated ? at::Tensor() : running_mean_,
-                        updated ? at::Tensor() : running_var_, training(), momentum_, epsilon_,
+                        updated ? at::Tensor() : running_var_, trains, momentum_, epsilon_,
                         /*cudnn_enabled=*/true);
 }
 

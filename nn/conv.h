@@ -37,7 +37,8 @@ class Conv2d : public Module {
 };
 
 // Over the channels, axis 1. Parameters weight (scale, 1 at first) and bias (shift, 0 at first); buffers running_mean,
-// running_var and num_batches_tracked, updated in train mode and used in eval mode, as in PyTorch.
+// running_var and num_batches_tracked, updated in train mode and used in eval mode, as in PyTorch. One whose parameters
+// are frozen is in eval mode always, as timm's FrozenBatchNorm.
 class BatchNorm : public Module {
  public:
   explicit BatchNorm(int64_t channels, double epsilon = 1e-5, double momentum = 0.1);

@@ -71,5 +71,14 @@ TEST(BatchNormTest, NormalisesByTheBatchInTrainingAndByTheRunningStatisticsAfter
   EXPECT_EQ(norm.Buffers()[2].tensor.item<int64_t>(), 1);
 }
 
+TEST(BatchNormTest, FrozenItKeepsItsStatistics) {
+  BatchNorm norm(3);
+  for (const NamedParameter& parameter : norm.Parameters()) parameter.tensor.set_requires_grad(false);
+  const at::Tensor x = at::randn({4, 3, 5, 5}).mul(2).add(1);
+  const at::Tensor y = norm.Forward(x);
+  EXPECT_TRUE(y.allclose(x, 1e-4, 1e-4));  // of a mean of 0 and a variance of 1
+  EXPECT_EQ(norm.Buffers()[2].tensor.item<int64_t>(), 0);
+}
+
 }  // namespace
 }  // namespace graticule

@@ -27,13 +27,18 @@ void Metrics::Add(std::string_view prefix, const Metrics& other) {
 }
 
 std::map<std::string, std::pair<double, double>> Metrics::Sums() const {
-  if (sums_.empty()) return {};
-  std::vector<at::Tensor> tensors;
-  for (const auto& [name, sum] : sums_) tensors.push_back(sum.sum);
-  const at::Tensor on_host = at::stack(tensors).cpu();
+  // What the host has measured itself lies beside what the device has.
+  std::vector<at::Tensor> on_device;
+  for (const auto& [name, sum] : sums_) {
+    if (!sum.sum.is_cpu()) on_device.push_back(sum.sum);
+  }
+  const at::Tensor copies = on_device.empty() ? at::Tensor() : at::stack(on_device).cpu();
   std::map<std::string, std::pair<double, double>> sums;
   int64_t i = 0;
-  for (const auto& [name, sum] : sums_) sums[name] = {on_host.const_data_ptr<double>()[i++], sum.count};
+  for (const auto& [name, sum] : sums_) {
+    sums[name] = {sum.sum.is_cpu() ? *sum.sum.const_data_ptr<double>() : copies.const_data_ptr<double>()[i++],
+                  sum.count};
+  }
   return sums;
 }
 

@@ -14,7 +14,9 @@
 #include "ATen/ops/empty.h"
 #include "ATen/ops/tensor.h"
 #include "absl/strings/str_cat.h"
+#include "c10/core/impl/VirtualGuardImpl.h"
 #include "data/random.h"
+#include "nn/parallel.h"
 
 namespace graticule {
 
@@ -24,11 +26,17 @@ absl::StatusOr<c10::Device> ChooseDevice(const Trainer& trainer, int local_rank)
   if (trainer.device() == Trainer::CUDA && devices == 0) {
     return absl::FailedPreconditionError("CUDA is asked for, but this program sees no CUDA device");
   }
+  // Launchers may show each process its own GPU alone.
+  if (devices == 1) return c10::Device(c10::kCUDA, 0);
   if (devices > 0 && local_rank >= devices) {
     return absl::FailedPreconditionError(absl::StrCat("process ", local_rank, " of this machine has no GPU: there are ",
                                                       devices, ", and each process needs one of its own"));
   }
   return devices > 0 ? c10::Device(c10::kCUDA, static_cast<c10::DeviceIndex>(local_rank)) : c10::Device(c10::kCPU);
+}
+
+void MakeCurrent(c10::Device device) {
+  if (device.is_cuda()) c10::impl::VirtualGuardImpl(device.type()).setDevice(device);
 }
 
 void SetThreads(const Trainer& trainer, int processes) {
@@ -101,13 +109,11 @@ at::Tensor NormalizeOnCpu(const at::Tensor& images, const at::Tensor& scale, con
   float* to = result.mutable_data_ptr<float>();
   const float* scales = scale.const_data_ptr<float>();
   const float* shifts = shift.const_data_ptr<float>();
-  at::parallel_for(0, images.size(0), /*grain_size=*/1, [&](int64_t begin, int64_t end) {
-    for (int64_t image = begin; image < end; ++image) {
-      for (int64_t c = 0; c < 3; ++c) {
-        const uint8_t* pixel = from + image * 3 * pixels + c;
-        float* plane = to + (image * 3 + c) * pixels;
-        for (int64_t i = 0; i < pixels; ++i) plane[i] = shifts[c] + static_cast<float>(pixel[3 * i]) * scales[c];
-      }
+  ParallelFor(images.size(0), [&](int64_t image) {
+    for (int64_t c = 0; c < 3; ++c) {
+      const uint8_t* pixel = from + image * 3 * pixels + c;
+      float* plane = to + (image * 3 + c) * pixels;
+      for (int64_t i = 0; i < pixels; ++i) plane[i] = shifts[c] + static_cast<float>(pixel[3 * i]) * scales[c];
     }
   });
   return result;

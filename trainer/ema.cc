@@ -15,15 +15,16 @@ Ema::Ema(double decay, bool warmup, const std::vector<NamedParameter>& parameter
          const std::vector<NamedBuffer>& buffers)
     : decay_(decay), warmup_(warmup) {
   for (const NamedParameter& parameter : parameters) {
-    names_.push_back(parameter.name);
+    averaged_names_.push_back(parameter.name);
     weights_.push_back(parameter.tensor);
-    averages_.push_back(parameter.tensor.detach().clone());
   }
   for (const NamedBuffer& buffer : buffers) {
-    buffer_names_.push_back(buffer.name);
-    buffers_.push_back(buffer.tensor);
-    buffer_copies_.push_back(buffer.tensor.detach().clone());
+    const bool averaged = buffer.tensor.is_floating_point();
+    (averaged ? averaged_names_ : copied_names_).push_back(buffer.name);
+    (averaged ? weights_ : originals_).push_back(buffer.tensor);
   }
+  for (const at::Tensor& tensor : weights_) averages_.push_back(tensor.detach().clone());
+  for (const at::Tensor& tensor : originals_) copies_.push_back(tensor.detach().clone());
 }
 
 double Ema::Decay(int64_t step) const {
@@ -34,7 +35,7 @@ double Ema::Decay(int64_t step) const {
 void Ema::Update(int64_t step) {
   c10::NoGradGuard no_grad;
   at::_foreach_lerp_(averages_, weights_, 1 - Decay(step));
-  for (size_t i = 0; i < buffers_.size(); ++i) buffer_copies_[i].copy_(buffers_[i]);
+  for (size_t i = 0; i < copies_.size(); ++i) copies_[i].copy_(originals_[i]);
 }
 
 void Ema::Swap() {
@@ -47,13 +48,13 @@ void Ema::Swap() {
     }
   };
   swap(weights_, averages_);
-  swap(buffers_, buffer_copies_);
+  swap(originals_, copies_);
 }
 
 Safetensors Ema::State() const {
   Safetensors state;
-  for (size_t i = 0; i < names_.size(); ++i) state.tensors.emplace_back(names_[i], averages_[i]);
-  for (size_t i = 0; i < buffer_names_.size(); ++i) state.tensors.emplace_back(buffer_names_[i], buffer_copies_[i]);
+  for (size_t i = 0; i < averages_.size(); ++i) state.tensors.emplace_back(averaged_names_[i], averages_[i]);
+  for (size_t i = 0; i < copies_.size(); ++i) state.tensors.emplace_back(copied_names_[i], copies_[i]);
   return state;
 }
 

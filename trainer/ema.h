@@ -13,8 +13,9 @@
 
 namespace graticule {
 
-// average ← d·average + (1 − d)·weight after each optimizer step; buffers are copied. Starts at the weights, as timm's
-// ModelEmaV3. It counts nothing itself: what it is after a step depends on the averages and on the step's number alone.
+// average ← d·average + (1 − d)·weight after each optimizer step, of buffers of floats (statistics of BatchNorm) too;
+// other buffers are copied. Starts at the weights, as timm's ModelEmaV3. It counts nothing itself: what it is after a
+// step depends on the averages and on the step's number alone.
 class Ema {
  public:
   // d is `decay`; with `warmup` it is less in the first steps: see Decay.
@@ -35,10 +36,10 @@ class Ema {
  private:
   double decay_;
   bool warmup_;
-  std::vector<std::string> names_;
+  std::vector<std::string> averaged_names_;
   std::vector<at::Tensor> weights_, averages_;
-  std::vector<std::string> buffer_names_;
-  std::vector<at::Tensor> buffers_, buffer_copies_;
+  std::vector<std::string> copied_names_;
+  std::vector<at::Tensor> originals_, copies_;
 };
 
 }  // namespace graticule

@@ -21,7 +21,7 @@ using ::testing::HasSubstr;
 
 constexpr double kDecay = 0.75;
 
-// y = x·w + b, and a counter that is no weight.
+// y = x·w + b, and beside them a statistic and a counter that are no weights.
 class LineModule : public Module {
  public:
   at::Tensor Forward(const at::Tensor& x) { return x.matmul(weight_).add(bias_); }
@@ -29,6 +29,7 @@ class LineModule : public Module {
     c10::NoGradGuard no_grad;
     weight_.copy_(weight);
     bias_.fill_(bias);
+    mean_.fill_(bias);
     count_.add_(1);
   }
   Ema MakeEma(bool warmup = false) const { return Ema(kDecay, warmup, Parameters(), Buffers()); }
@@ -37,6 +38,7 @@ class LineModule : public Module {
  private:
   at::Tensor weight_ = RegisterParameter("weight", init::Ones(NewParameter({3})));
   at::Tensor bias_ = RegisterParameter("bias", init::Zeros(NewParameter({1})));
+  at::Tensor mean_ = RegisterBuffer("mean", at::zeros({1}));
   at::Tensor count_ = RegisterBuffer("count", at::zeros({1}, at::kLong));
 };
 
@@ -68,7 +70,8 @@ TEST(EmaTest, IsTheGeometricSumOfTheWeights) {
   const Safetensors state = ema.State();
   EXPECT_TRUE(at::allclose(state.Find("weight"), at::full({3}, weight))) << weight;
   EXPECT_TRUE(at::allclose(state.Find("bias"), at::full({1}, bias))) << bias;
-  // A buffer is not averaged, and its type remains.
+  // So is a statistic, from 0; a count is not, and its type remains.
+  EXPECT_TRUE(at::allclose(state.Find("mean"), at::full({1}, bias))) << bias;
   EXPECT_EQ(state.Find("count").item<int64_t>(), kUpdates);
   EXPECT_EQ(state.Find("count").scalar_type(), at::kLong);
   // The model itself is as the last step left it.
@@ -121,7 +124,7 @@ TEST(EmaTest, StateContinuesTheAverage) {
       ema.Update(step);
       resumed.Update(step);
     }
-    ASSERT_EQ(ema.State().tensors.size(), 3);
+    ASSERT_EQ(ema.State().tensors.size(), 4);
     for (const auto& [name, tensor] : ema.State().tensors) {
       EXPECT_TRUE(at::equal(resumed.State().Find(name), tensor)) << name;
     }

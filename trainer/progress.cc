@@ -60,7 +60,7 @@ std::string FormatProgress(const Progress& progress, int columns) {
   const auto add = [&](int need, std::string text) { parts.emplace_back(need, std::move(text)); };
   add(9, absl::StrCat("step ", WithThousands(progress.step), "/", WithThousands(progress.total_steps)));
   add(1, absl::StrFormat("epoch %.1f/%d", progress.epoch, progress.epochs));
-  add(8, absl::StrFormat("loss %.4g", value("train/loss")));
+  if (!std::isnan(value("train/loss"))) add(8, absl::StrFormat("loss %.4g", value("train/loss")));
   for (const auto& [name, loss] : progress.values) {
     const std::vector<std::string> levels = absl::StrSplit(name, '/');
     if (levels.size() != 3 || levels[0] != "train" || levels[2] != "loss") continue;
@@ -72,8 +72,9 @@ std::string FormatProgress(const Progress& progress, int columns) {
   if (!std::isnan(value("val/top1"))) add(6, absl::StrFormat("top-1 %.2f %%", value("val/top1")));
   add(2, absl::StrFormat("lr %.1e", value("lr")));
   if (!std::isnan(value("grad_norm"))) add(3, absl::StrFormat("grad %.3g", value("grad_norm")));
-  if (!std::isnan(value("loss_scale")))
-    add(1, absl::StrCat("scale ", WithThousands(std::llround(value("loss_scale")))));
+  if (const double scale = value("loss_scale"); !std::isnan(scale)) {
+    add(1, absl::StrCat("scale ", scale < 1 ? absl::StrFormat("%g", scale) : WithThousands(std::llround(scale))));
+  }
   if (value("skipped_steps") > 0) add(4, absl::StrFormat("%.0f skipped", value("skipped_steps")));
   add(4, absl::StrCat(WithThousands(std::llround(progress.images_per_second)), " img/s"));
   add(2, absl::StrFormat("data %.0f %%", 100 * progress.data_wait));

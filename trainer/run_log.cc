@@ -60,6 +60,7 @@ void RunLog::Line(const std::string& text) {
   if (quiet_) return;
   if (!progress_.empty()) std::cout << kClearLine;
   std::cout << text << "\n" << progress_ << std::flush;
+  std::cout.clear();  // whoever read it may be gone
 }
 
 void RunLog::Detail(const std::string& text) {

@@ -6,8 +6,9 @@
 
 namespace graticule {
 
-// While it lives, SIGTERM, SIGUSR1 and SIGINT do not end the program: what they ask for stands in Requested(). The same
-// signal once more does what it would have done without this.
+// While it lives, SIGTERM, SIGUSR1, SIGINT and SIGHUP do not end the program: what they ask for stands in Requested().
+// The same signal once more does what it would have done without this, unless it comes within a second: who signals a
+// whole group of processes reaches a rank by itself and through its launcher. SIGHUP stays ignored under nohup.
 class StopSignal {
  public:
   StopSignal();

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <filesystem>
 #include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -85,8 +87,12 @@ class Training {
 
   absl::Status Run() {
     start_ = Now();
-    const StopSignal stop_signal;
-    const absl::Status status = RunAll();
+    absl::Status status;
+    try {
+      status = RunAll();
+    } catch (...) {
+      status = CurrentExceptionToStatus(absl::StrCat("step ", state_.step()));
+    }
     if (ranks_ != nullptr && !status.ok()) ranks_->ReportFailure(std::string(status.message()));
     Summarise(status);
     return status;
@@ -95,6 +101,7 @@ class Training {
  private:
   absl::Status RunAll() {
     RETURN_IF_ERROR(Meet());
+    stop_signal_.emplace();  // before, there is nothing to save
     RETURN_IF_ERROR(Build());
     RETURN_IF_ERROR(Resume());
     if (chief()) RETURN_IF_ERROR(directory_->WriteSpec());
@@ -125,10 +132,15 @@ class Training {
     SetTf32(config_);
     ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(config_, options_.launch.local_rank));
     device_ = device;
+    MakeCurrent(device_);
     ASSIGN_OR_RETURN(ranks_,
                      Ranks::Join(options_.launch, device_, OrDefault(config_.distributed().timeout_seconds(), 600.0)));
     if (chief()) {
       ASSIGN_OR_RETURN(directory_, RunDirectory::Open(options_.output, experiment_, options_.allow_changed_spec));
+    } else {
+      // Its log lies there, on a disk of its own perhaps.
+      std::error_code error;
+      std::filesystem::create_directories(options_.output, error);
     }
     const std::string spec = PrintExperiment(experiment_);
     ASSIGN_OR_RETURN(const std::string spec_of_chief, ranks_->BroadcastText(spec));
@@ -291,7 +303,10 @@ class Training {
   void StartWatchdog() {
     const double minutes = config_.guard().stall_minutes();
     if (minutes == 0) return;
-    watchdog_.emplace(minutes, log_->path(), [this](const std::string& report) { log_->Detail(report); });
+    watchdog_.emplace(minutes, log_->path(), [this](const std::string& report) {
+      log_->Detail(report);
+      ranks_->ReportFailure(absl::StrCat("it was without progress for ", config_.guard().stall_minutes(), " minutes"));
+    });
   }
 
   // Tells whoever watches that the training goes on, and with what.
@@ -786,6 +801,7 @@ class Training {
   std::vector<std::unique_ptr<Sink>> sinks_;  // of the first process
   std::optional<CheckpointWriter> writer_;    // of the first process
   std::optional<StepProfiler> profiler_;
+  std::optional<StopSignal> stop_signal_;
   std::optional<Watchdog> watchdog_;
 
   TrainState state_;

@@ -207,7 +207,7 @@ TEST(CeitTest, ComputesTheEquations) {
     EXPECT_EQ(map.grid, (Size2d{2, 3}));
     const PlainCeit plain(*backbone, config, map.grid, c.class_token, c.delivery);
     for (int image = 0; image < 2; ++image) {
-      EXPECT_LT(LargestDifference(map.tokens[image], plain.Tokens(images[image])), 5e-5);
+      EXPECT_LT(LargestDifference(map.tokens[image], plain.Tokens(images[image])), kRounding);
     }
   }
 }

@@ -231,7 +231,7 @@ TEST(T2tVitTest, ComputesTheEquations) {
     EXPECT_EQ(map.prefix_tokens, c.class_token ? 1 : 0);
     EXPECT_EQ(map.grid, (Size2d{2, 3}));
     const at::Tensor expected = PlainT2t(*backbone, config, kImage, c.delivery).Tokens(images);
-    EXPECT_LT(LargestDifference(map.tokens, expected), 2e-5);
+    EXPECT_LT(LargestDifference(map.tokens, expected), kRounding);
   }
 }
 

@@ -129,7 +129,7 @@ TEST(VitLiteTest, ComputesTheEquations) {
     EXPECT_EQ(map.grid, (Size2d{2, 3}));
     EXPECT_TRUE(map.position.defined());
     const at::Tensor expected = PlainVitLite(*backbone, SmallConfig(), c.delivery).Tokens(images);
-    EXPECT_LT(LargestDifference(map.tokens, expected), 2e-5);
+    EXPECT_LT(LargestDifference(map.tokens, expected), kRounding);
   }
 }
 

@@ -12,6 +12,7 @@
 #include "ATen/ops/cross_entropy_loss.h"
 #include "ATen/ops/kl_div.h"
 #include "ATen/ops/log_softmax.h"
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_cat.h"
 #include "c10/core/GradMode.h"
 #include "plugin/logging.h"
@@ -19,6 +20,9 @@
 
 namespace graticule {
 namespace {
+
+// Of the metrics' names, beside those of objectives.
+constexpr char kDistillation[] = "distillation";
 
 double Alpha(const Distillation& config) { return config.has_alpha() ? config.alpha() : 0.5; }
 double Temperature(const Distillation& config) { return config.has_temperature() ? config.temperature() : 3; }
@@ -38,6 +42,15 @@ void CheckWeight(const ObjectiveSpec& spec, const std::string& path, FieldErrors
                                                 i ? absl::StrCat(previous) : ""));
     }
     previous = point.progress();
+  }
+}
+
+// It becomes part of metrics' names, of a column's head in metrics.csv, and of the names of weights.
+void CheckName(const std::string& name, const std::string& path, FieldErrors& errors) {
+  const auto allowed = [](char c) { return absl::ascii_isalnum(c) || c == '_' || c == '-' || c == '.'; };
+  if (name == kDistillation || !std::all_of(name.begin(), name.end(), allowed)) {
+    errors.Add(path, absl::StrCat("must be of letters, digits, '_', '-' and '.', and not '", kDistillation,
+                                  "', found '", name, "'"));
   }
 }
 
@@ -108,6 +121,7 @@ absl::StatusOr<std::unique_ptr<Task>> ClassificationTask::Create(const Classific
     const ObjectiveSpec& spec = context.objectives[i];
     const std::string path = absl::StrCat("objectives[", i, "]");
     CheckWeight(spec, path, errors);
+    CheckName(spec.name(), path + ".name", errors);
     if (!backbone.ok()) continue;
     auto objective = Registry<Objective>::Create(
         spec.objective(),
@@ -187,8 +201,8 @@ at::Tensor ClassificationTask::ModelLoss(const Batch& batch, const TokenMap& tok
   const at::Tensor loss =
       DistillationLoss(config_.distillation(), distilled.to(at::kFloat), batch.teacher_logits.detach());
   const at::Tensor agreed = distilled.argmax(1).eq(batch.teacher_logits.argmax(1));  // [B]
-  metrics.Add("distillation/loss", loss.detach().mul(batch.size()), batch.size());
-  metrics.Add("distillation/agreement", agreed.sum().mul(100.0), batch.size());
+  metrics.Add(absl::StrCat(kDistillation, "/loss"), loss.detach().mul(batch.size()), batch.size());
+  metrics.Add(absl::StrCat(kDistillation, "/agreement"), agreed.sum().mul(100.0), batch.size());
   const double alpha = Alpha(config_.distillation());
   return loss_on_labels(logits).mul(1 - alpha).add(loss, alpha);
 }

@@ -412,6 +412,19 @@ TEST(ClassificationTest, MistakesOfAllPartsComeTogetherWithTheirPlacesInTheSpec)
   EXPECT_THAT(std::string(twice.message()), HasSubstr("objectives[1].name: two objectives are called 'square'"));
 }
 
+TEST(ClassificationTest, ObjectivesHaveNamesThatMetricsCanHave) {
+  for (const char* name : {"a/b", "a,b", "a b", "distillation", "ä"}) {
+    TaskContext context = Context(1);
+    context.objectives[0].set_name(name);
+    EXPECT_THAT(ErrorPaths(Registry<Task>::Create(Classification(), context).status()),
+                ElementsAre("objectives[0].name"))
+        << name;
+  }
+  TaskContext context = Context(1);
+  context.objectives[0].set_name("rpl-2_stage.3");
+  EXPECT_TRUE(Registry<Task>::Create(Classification(), context).ok());
+}
+
 TEST(ClassificationTest, TheDataSetDecidesTheNumberOfClasses) {
   Classification config;
   config.set_num_classes(1000);

@@ -2,26 +2,39 @@
 #include <signal.h>
 
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <random>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <vector>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/faults/runs.h"
+#include "trainer/stop_signal.h"
 
 namespace graticule {
 namespace {
 
+namespace fs = std::filesystem;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 class KillTest : public FaultTest {
  protected:
-  // Kills the training, once it has got further, after a while of chance: in a step, in a validation, in a save. Then
-  // it may end. `times` is how often; fewer where it comes to its end before.
+  bool HasHalfMadeFolder(const std::string& run) const {
+    std::error_code error;
+    for (fs::directory_iterator entry(Run(run) + "/checkpoints", error), end; !error && entry != end;
+         entry.increment(error)) {
+      if (entry->path().extension() == ".tmp" && entry->is_directory(error)) return true;
+    }
+    return false;
+  }
+
+  // Kills the training, once it has got further, after a while of chance: in a step or a validation. Every third time
+  // in the middle of a save. Then it may end.
   void KillAndGoOn(const std::string& run, int times, const std::vector<std::string>& more) {
     std::mt19937 random(static_cast<unsigned>(times));
     int kills = 0, in_mid_save = 0;
@@ -30,14 +43,16 @@ class KillTest : public FaultTest {
       Program program(TrainArguments(run, more));
       ASSERT_TRUE(WaitUntil([&] { return !program.running() || NewestStep(Run(run)).value_or(-1) > before; }, 60))
           << program.out() << program.err();
-      std::this_thread::sleep_for(std::chrono::microseconds(random() % 40'000));
+      if (kills % 3 == 2) {
+        ASSERT_TRUE(WaitUntil([&] { return !program.running() || HasHalfMadeFolder(run); }, 60));
+      } else {
+        std::this_thread::sleep_for(std::chrono::microseconds(random() % 20'000));
+      }
       if (!program.running()) break;
       program.Signal(SIGKILL);
       EXPECT_EQ(program.Wait().exit_code, 128 + SIGKILL);
       ++kills;
-      for (const auto& entry : std::filesystem::directory_iterator(Run(run) + "/checkpoints")) {
-        in_mid_save += entry.path().extension() == ".tmp" && entry.is_directory();
-      }
+      in_mid_save += HasHalfMadeFolder(run);
     }
     EXPECT_EQ(kills, times);
     EXPECT_GT(in_mid_save, 0);
@@ -62,7 +77,7 @@ TEST_F(KillTest, SoDoTwoProcesses) {
 
 TEST_F(KillTest, AskedToStopItFinishesItsStepAndSaves) {
   const std::string whole = Train("whole");
-  for (const int signal : {SIGTERM, SIGUSR1}) {
+  for (const int signal : {SIGTERM, SIGUSR1, SIGHUP}) {
     Program program(TrainArguments("stopped", {"--set", "trainer.checkpoint_steps=0", "--set",
                                                "trainer.checkpoint_interval=100", "--allow-changed-spec"}));
     ASSERT_TRUE(WaitUntil(
@@ -74,8 +89,8 @@ TEST_F(KillTest, AskedToStopItFinishesItsStepAndSaves) {
     program.Signal(signal);
     const ProgramResult result = program.Wait();
     EXPECT_EQ(result.exit_code, 0) << result.err;
-    EXPECT_THAT(result.out, AllOf(HasSubstr(signal == SIGTERM ? "stopped by SIGTERM" : "stopped by SIGUSR1"),
-                                  HasSubstr("the same command goes on")));
+    EXPECT_THAT(result.out,
+                AllOf(HasSubstr("stopped by " + SignalName(signal)), HasSubstr("the same command goes on")));
     EXPECT_THAT(ReadText(Run("stopped") + "/run.json"), HasSubstr("stopped by"));
   }
   const ProgramResult rest = RunProgram(TrainArguments("stopped", {"--allow-changed-spec"}));
@@ -95,6 +110,26 @@ TEST_F(KillTest, ProcessesAgreeOnTheStepAtWhichTheyStop) {
   EXPECT_THAT(result.out, HasSubstr("stopped by SIGTERM"));
   Train("stopped", two);
   ExpectSameEnd(whole, Run("stopped"));
+}
+
+TEST_F(KillTest, ASignalToAWholeGroupOfProcessesCountsOnce) {
+  Program program(TrainArguments("stopped", {"--processes=2"}));
+  ASSERT_TRUE(WaitUntil([&] { return program.out().find("step 7/") != std::string::npos; }, 60));
+  for (const int rank : {0, 1}) ASSERT_EQ(kill(RankOf(program.pid(), rank), SIGTERM), 0);
+  program.Signal(SIGTERM);  // and the launcher passes it on
+  const ProgramResult result = program.Wait();
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("stopped by SIGTERM"));
+}
+
+TEST_F(KillTest, WhoeverReadsTheOutputMayLeave) {
+  std::string command = "exec '" + Runfile("graticule/app/graticule") + "'";
+  for (const std::string& argument : TrainArguments("unread")) command += " '" + argument + "'";
+  FILE* const out = popen(command.c_str(), "r");
+  ASSERT_NE(out, nullptr);
+  ASSERT_NE(std::fgetc(out), EOF);
+  EXPECT_EQ(pclose(out), 0);  // it closes the pipe, then waits
+  ExpectSameEnd(Train("read"), Run("unread"));
 }
 
 }  // namespace

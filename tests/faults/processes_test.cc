@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -46,22 +47,28 @@ class ProcessesTest : public FaultTest {
   }
 };
 
-// In fp32 a sum of gradients depends on its order in the last bits, by which Adam's first steps may differ where a
-// gradient is next to nothing.
-constexpr double kTolerance = 1e-4;
+// Two processes sum up gradients in another order than one does, which in fp32 changes the last bits. Of a gradient
+// that is next to nothing Adam still makes a step of the learning rate's length, 0.001, to whichever side.
+constexpr double kTolerance = 1e-3;
 
 // Nothing random in the model: the order of samples and their augmentation are the same for any number of processes.
 TEST_F(ProcessesTest, LearnWhatOneDoesOfTheSameBatches) {
-  const std::vector<std::string> common = {
-      "--set", "trainer.max_steps=20",         "--set", "backbone.drop_path_rate=0",
-      "--set", "trainer.accumulation_steps=1", "--set", "data.batch_transforms=[]"};
-  std::vector<std::string> two = common;
-  two.push_back("--processes=2");
-  const std::string a = Train("one", common), b = Train("two", two);
-  EXPECT_LT(Difference(a, b), kTolerance);
-  EXPECT_LT(Difference(a, b, "ema"), kTolerance);
-  EXPECT_LT(Difference(a, b, "objectives"), kTolerance);
-  ExpectNearMetrics(a, b, 1e-4);
+  for (const auto& [optimizer, tolerance] :
+       std::map<std::string, double>{{"Sgd] { momentum: 0.9 }", 1e-6}, {"AdamW] {}", kTolerance}}) {
+    SCOPED_TRACE(optimizer);
+    const std::vector<std::string> one = {
+        "--set", "trainer.max_steps=20",
+        "--set", "backbone.drop_path_rate=0",
+        "--set", "trainer.accumulation_steps=1",
+        "--set", "data.batch_transforms=[]",
+        "--set", "trainer.optimizer={ [type.googleapis.com/graticule." + optimizer + " }"};
+    std::vector<std::string> two = one;
+    two.push_back("--processes=2");
+    const std::string name = optimizer.substr(0, 3);
+    const std::string a = Train("one" + name, one), b = Train("two" + name, two);
+    for (const char* file : {"model", "ema", "objectives"}) EXPECT_LT(Difference(a, b, file), tolerance) << file;
+    ExpectNearMetrics(a, b, 1e-4);
+  }
 }
 
 // What is drawn for a pass (drop path, mixup) is drawn for its place in the step, be it another process's or a later

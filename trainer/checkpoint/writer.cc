@@ -13,8 +13,6 @@
 #include <utility>
 #include <vector>
 
-#include "ATen/TensorIterator.h"
-#include "ATen/ops/arange.h"
 #include "ATen/ops/empty.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -24,6 +22,7 @@
 #include "c10/core/Event.h"
 #include "c10/core/GradMode.h"
 #include "c10/core/impl/VirtualGuardImpl.h"
+#include "nn/parallel.h"
 #include "plugin/status.h"
 
 namespace graticule {
@@ -54,18 +53,6 @@ void CopyPiece(const Piece& piece) {
   std::memcpy(piece.to + at, piece.from + at, piece.size - at);
   // Such stores are ordered by nothing less.
   std::atomic_thread_fence(std::memory_order_seq_cst);
-}
-
-// On LibTorch's threads. at::parallel_for uses them only in code that is compiled for OpenMP, as LibTorch's own loops
-// are.
-void CopyPieces(const std::vector<Piece>& pieces) {
-  at::Tensor indices = at::arange(static_cast<int64_t>(pieces.size()), at::kLong);
-  at::TensorIterator loop = at::TensorIterator::nullary_op(indices);
-  loop.for_each(
-      [&](char** data, const int64_t* strides, int64_t count) {
-        for (int64_t i = 0; i < count; ++i) CopyPiece(pieces[*reinterpret_cast<int64_t*>(data[0] + i * strides[0])]);
-      },
-      /*grain_size=*/1);
 }
 
 // Into the memory of `copy`, where it has the same shapes and types from an earlier call. Copies between a device and
@@ -137,7 +124,7 @@ class CheckpointWriter::Impl {
       std::vector<Piece> pieces;
       for (const auto part : kParts) CopyTensors(checkpoint.*part, copy_.*part, pieces);
       copied_ = EndOfCopies(checkpoint);
-      CopyPieces(pieces);
+      ParallelFor(static_cast<int64_t>(pieces.size()), [&](int64_t i) { CopyPiece(pieces[i]); });
     } catch (...) {
       status = CurrentExceptionToStatus(absl::StrCat("copying the tensors of step ", checkpoint.state.step()));
     }

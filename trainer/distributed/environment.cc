@@ -146,10 +146,12 @@ absl::StatusOr<LaunchEnvironment> ReadLaunchEnvironment(const GetVariable& get) 
   } else if (get("OMPI_COMM_WORLD_SIZE").has_value() || get("OMPI_COMM_WORLD_RANK").has_value()) {
     names = kOpenMpi;
   } else if (get("PMI_SIZE").has_value() || get("PMI_RANK").has_value()) {
-    // Before SLURM: MPI's own launcher inherits the variables of the batch script that it is called in.
-    names = kPmi;
+    // Before SLURM: MPI's own launcher inherits the variables of the batch script that it is called in. srun with its
+    // PMI plugin sets both, and says who is where on a machine in its own alone.
+    const bool is_srun = !get(kPmi.local_rank).has_value() && get(kPmi.rank) == get(kSlurm.rank);
+    names = !is_srun ? kPmi : get(kSlurmStep.world_size).has_value() ? kSlurmStep : kSlurm;
   } else if (get("SLURM_NTASKS").has_value() && !IsInteractiveSlurm(get)) {
-    names = get("SLURM_STEP_NUM_TASKS").has_value() ? kSlurmStep : kSlurm;
+    names = get(kSlurmStep.world_size).has_value() ? kSlurmStep : kSlurm;
   } else {
     return LaunchEnvironment();
   }

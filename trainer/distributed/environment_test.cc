@@ -137,6 +137,17 @@ const std::vector<Case>& Cases() {
         {"MASTER_ADDR", "h0"},
         {"MASTER_PORT", "5000"}},
        {"PMI", 2, 4, 0, 2, "h0", 5000}},
+      {"srun --mpi=pmi2",
+       {{"PMI_RANK", "3"},
+        {"PMI_SIZE", "4"},
+        {"SLURM_PROCID", "3"},
+        {"SLURM_NTASKS", "4"},
+        {"SLURM_STEP_NUM_TASKS", "4"},
+        {"SLURM_LOCALID", "1"},
+        {"SLURM_NODEID", "1"},
+        {"SLURM_STEP_TASKS_PER_NODE", "2(x2)"},
+        {"SLURM_STEP_NODELIST", "n[1-2]"}},
+       {"SLURM", 3, 4, 1, 2, "n1", 29500}},
   };
   return cases;
 }

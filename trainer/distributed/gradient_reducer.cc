@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <numeric>
 #include <string>
 #include <tuple>
 #include <unordered_map>
@@ -98,10 +99,9 @@ struct GradientReducer::State {
 
   // Of the backward pass that is going on:
   bool synchronise = false;
-  std::vector<int> parts;     // of each parameter's gradient that have arrived
-  std::vector<size_t> order;  // parameters in the order of their last parts
-  std::vector<char> marked;   // given to the reducer
-  bool reducing = false;      // nothing is left but to wait for the others
+  std::vector<int> parts;    // of each parameter's gradient that have arrived
+  std::vector<char> marked;  // given to the reducer
+  bool reducing = false;     // nothing is left but to wait for the others
 
   std::vector<int> expected;  // parts of each gradient: the most that a backward pass had
   bool learnt = false;
@@ -117,6 +117,9 @@ GradientReducer::State::~State() {
   for (const auto& [node, key] : hooks) node->del_post_hook(key);
 }
 
+// Where an entry lies in its bucket decides in which order a ring of ranks sums it up, so the buckets must not depend on
+// when a process was started, as c10d's own do: of a first layout, and from the second step on of the order in which
+// gradients came in the first. Here both are one: from the last parameter to the first, about as gradients come.
 void GradientReducer::State::MakeReducer() {
   std::vector<at::Tensor> tensors;
   std::unordered_map<size_t, std::string> names;
@@ -126,9 +129,11 @@ void GradientReducer::State::MakeReducer() {
   }
   const std::vector<bool> sparse(tensors.size(), false);
   const int64_t first_bytes = std::min<int64_t>(c10d::kDefaultFirstBucketBytes, bucket_bytes);
+  std::vector<int64_t> backwards(tensors.size());
+  std::iota(backwards.rbegin(), backwards.rend(), 0);
   auto [buckets, limits] = c10d::compute_bucket_assignment_by_size(
-      tensors, {static_cast<size_t>(first_bytes), static_cast<size_t>(bucket_bytes)}, sparse);
-  std::reverse(buckets.begin(), buckets.end());
+      {tensors.rbegin(), tensors.rend()}, {static_cast<size_t>(first_bytes), static_cast<size_t>(bucket_bytes)}, sparse,
+      backwards);
   reducer = std::make_unique<c10d::Reducer>(
       tensors, buckets, ranks->state()->gradients, sparse, bucket_bytes, /*find_unused_parameters=*/false,
       /*gradient_as_bucket_view=*/true, names, first_bytes, /*skip_all_reduce_unused_params=*/false,
@@ -149,10 +154,7 @@ void GradientReducer::State::MakeReducer() {
 void GradientReducer::State::Arrived(size_t i) {
   if (!synchronise) return;
   ++parts[i];
-  if (!learnt || expected[i] == 0) {
-    order.push_back(i);
-    return;
-  }
+  if (!learnt || expected[i] == 0) return;
   if (marked[i]) {
     throw std::runtime_error(absl::StrCat("the gradient of ", parameters[i].name, " came in more than the ",
                                           expected[i], " parts that it had in earlier steps, after it was sent"));
@@ -170,20 +172,11 @@ void GradientReducer::State::Complete() {
     now[i] = marked[i] || parameters[i].tensor.grad().defined();
     all &= now[i];
   }
-  // In the order in which they came last: the reducer's buckets follow it.
-  const auto mark = [&](size_t i) {
-    if (marked[i]) return;
+  for (size_t i = parameters.size(); i-- > 0;) {
+    if (marked[i]) continue;
     marked[i] = true;
     reducer->autograd_hook(i);
-  };
-  std::vector<size_t> last_first;
-  std::vector<char> seen(parameters.size());
-  for (auto i = order.rbegin(); i != order.rend(); ++i) {
-    if (!seen[*i]) last_first.push_back(*i);
-    seen[*i] = true;
   }
-  for (auto i = last_first.rbegin(); i != last_first.rend(); ++i) mark(*i);
-  for (size_t i = 0; i < parameters.size(); ++i) mark(i);
   for (size_t i = 0; i < parameters.size(); ++i) expected[i] = std::max(expected[i], parts[i]);
   learnt = true;
 
@@ -244,7 +237,6 @@ absl::Status GradientReducer::Backward(const at::Tensor& loss, bool synchronise)
     s.synchronise = true;
     std::fill(s.parts.begin(), s.parts.end(), 0);
     s.marked.assign(s.parameters.size(), false);
-    s.order.clear();
     const auto hook = loss.register_hook([&s](const at::Tensor&) {
       torch::autograd::Engine::get_default_engine().queue_callback([&s] { s.Complete(); });
     });

@@ -219,7 +219,7 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const LaunchEnvironment& envi
         absl::StrCat(hosts_store ? absl::StrCat("rank 0 can't listen at ", place)
                                  : absl::StrCat("rank ", environment.rank, " can't reach the others' meeting point at ",
                                                 place, absl::StrFormat(" within %g s", timeout_seconds)),
-                     ": ", CurrentExceptionToStatus(environment.launcher).message()));
+                     ": ", CurrentExceptionToStatus("the store").message()));
   }
   const auto prefixed = [&](const std::string& name, const c10::intrusive_ptr<c10d::Store>& store) {
     return c10::make_intrusive<c10d::PrefixStore>(
@@ -296,7 +296,19 @@ absl::StatusOr<std::vector<std::vector<double>>> Ranks::AllGather(const std::vec
 
 absl::Status Ranks::Broadcast(const std::vector<at::Tensor>& tensors) {
   if (size_ == 1 || tensors.empty()) return absl::OkStatus();
-  return state_->Call("broadcast", [&] { c10d::broadcast_coalesced(state_->gradients, tensors, kBroadcastBytes, 0); });
+  // Steps that an optimizer counts are on the CPU, whatever the device of its other tensors, and NCCL knows no CPU.
+  std::vector<at::Tensor> on_device;
+  return state_->Call("broadcast", [&] {
+    for (const at::Tensor& tensor : tensors) {
+      if (!tensor.is_cpu() || state_->gradients->getDeviceTypes().front() == c10::kCPU) {
+        on_device.push_back(tensor);
+        continue;
+      }
+      std::vector<at::Tensor> one = {tensor};
+      state_->control->broadcast(one)->wait();
+    }
+    if (!on_device.empty()) c10d::broadcast_coalesced(state_->gradients, on_device, kBroadcastBytes, 0);
+  });
 }
 
 absl::Status Ranks::Barrier() {

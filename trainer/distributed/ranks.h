@@ -41,7 +41,7 @@ class Ranks {
   absl::Status Sum(at::Tensor values);
   // Each rank's values, as many on each, bit by bit.
   absl::StatusOr<std::vector<std::vector<double>>> AllGather(const std::vector<double>& values);
-  // Rank 0's, into those of the other ranks, which have the same shapes and dtypes. On the device of Join.
+  // Rank 0's, into those of the other ranks, which have the same shapes and dtypes. On the device of Join or the CPU.
   absl::Status Broadcast(const std::vector<at::Tensor>& tensors);
   // Returns when all ranks have come.
   absl::Status Barrier();
