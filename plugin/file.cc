@@ -17,8 +17,10 @@
 namespace graticule {
 namespace {
 
-// Bytes that an Appender keeps at most before it hands them to the system.
+// Bytes that an Appender keeps at most before it hands them to the system,
 constexpr size_t kPending = 64 << 10;
+// and that it keeps before it leaves out what comes, where the system does not take them.
+constexpr size_t kMostPending = 64 << 20;
 
 // Fewer bytes than `size` only at the end of the file.
 absl::StatusOr<size_t> ReadSome(const Descriptor& file, const std::string& path, char* into, size_t size) {
@@ -149,6 +151,10 @@ Appender& Appender::operator=(Appender&& other) {
 }
 
 absl::Status Appender::Write(std::string_view bytes) {
+  if (pending_.size() >= kMostPending) {
+    const absl::Status status = Flush();
+    if (!status.ok()) return status;
+  }
   pending_.append(bytes);
   return pending_.size() < kPending ? absl::OkStatus() : Flush();
 }

@@ -88,7 +88,8 @@ class Appender {
   Appender(Appender&&) = default;
   Appender& operator=(Appender&& other);
 
-  // Keeps the bytes until there are some more, or Flush.
+  // Keeps the bytes until there are some more, or Flush. After an error too, unless 64 MiB wait already: then these are
+  // left out, all of them.
   absl::Status Write(std::string_view bytes);
   // Hands everything written to the system. A full disk may show only here; what had no room then is tried again.
   absl::Status Flush();

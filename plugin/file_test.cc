@@ -1,7 +1,9 @@
 #include "plugin/file.h"
 
+#include <sys/resource.h>
 #include <sys/stat.h>
 
+#include <csignal>
 #include <filesystem>
 #include <string>
 #include <utility>
@@ -105,6 +107,37 @@ TEST(FileTest, PiecesMakeAFile) {
 
   EXPECT_THAT(std::string(FileReader::Open(testing::TempDir()).status().message()), HasSubstr("Is a directory"));
   EXPECT_THAT(std::string(FileWriter::Open("/dev/full")->Write("x").message()), HasSubstr("No space left on device"));
+}
+
+// A limit on the size of files stands in for a full disk.
+TEST(FileTest, AppenderKeepsSoMuchOfWhatAFullDiskHasNoRoomFor) {
+  const std::string path = testing::TempDir() + "/file_test_full";
+  ASSERT_TRUE(WriteFile(path, "").ok());
+  auto appender = Appender::Open(path);
+  ASSERT_TRUE(appender.ok()) << appender.status();
+  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
+  rlimit old_limit;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old_limit), 0);
+  rlimit limit = old_limit;
+  limit.rlim_cur = 100'000;
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  constexpr size_t kPart = 1'000'000;
+  int failed = 0;
+  for (int i = 0; i < 100; ++i) failed += !appender->Write(std::string(kPart, static_cast<char>(i))).ok();
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &old_limit), 0);
+  std::signal(SIGXFSZ, old_handler);
+  EXPECT_EQ(failed, 100);
+  ASSERT_TRUE(appender->Write("the end").ok());
+  ASSERT_TRUE(appender->Flush().ok());
+
+  // The first ones, each whole.
+  const std::string bytes = *ReadFile(path);
+  EXPECT_TRUE(bytes.ends_with("the end"));
+  const size_t parts = bytes.size() / kPart;
+  ASSERT_EQ(bytes.size(), parts * kPart + 7);
+  EXPECT_GT(parts, 60);
+  EXPECT_LT(parts, 70);
+  for (size_t i = 0; i < parts * kPart; ++i) ASSERT_EQ(bytes[i], static_cast<char>(i / kPart));
 }
 
 TEST(FileTest, AppenderReportsAFullDisk) {

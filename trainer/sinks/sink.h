@@ -14,6 +14,9 @@ namespace graticule {
 struct SinkContext {
   std::string run_directory;  // exists
   int64_t resume_step = 0;    // records after this step are of a run that was cut off, and are dropped; 0: a fresh run
+  // Whether the validation at resume_step is among what was saved. If not it comes again, and its record is dropped
+  // too.
+  bool resume_validated = true;
 };
 
 struct MetricsRecord {

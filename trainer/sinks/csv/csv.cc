@@ -52,13 +52,13 @@ absl::StatusOr<std::unique_ptr<Sink>> CsvSink::Create(const Csv& config, const S
   std::unique_ptr<CsvSink> sink(new CsvSink(context.run_directory));
   std::error_code error;
   if (context.resume_step > 0 && std::filesystem::exists(sink->path_, error)) {
-    RETURN_IF_ERROR(sink->ReadTable(context.resume_step));
+    RETURN_IF_ERROR(sink->ReadTable(context));
   }
   RETURN_IF_ERROR(sink->Rewrite());
   return sink;
 }
 
-absl::Status CsvSink::ReadTable(int64_t resume_step) {
+absl::Status CsvSink::ReadTable(const SinkContext& context) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path_));
   const std::vector<std::string> lines = absl::StrSplit(text, '\n');
   if (lines[0].empty()) return absl::OkStatus();
@@ -67,17 +67,21 @@ absl::Status CsvSink::ReadTable(int64_t resume_step) {
     return absl::FailedPreconditionError(
         absl::StrCat("'", path_, "' is no table of metrics: it does not begin with step,epoch; move it away"));
   }
-  for (size_t i = 1; i < lines.size(); ++i) {
+  // What comes after the last "\n" is a part of a line, of a run that was cut off.
+  for (size_t i = 1; i + 1 < lines.size(); ++i) {
     std::vector<std::string> cells = absl::StrSplit(lines[i], ',');
     int64_t step;
-    // The last line of a run that was cut off may be a part of one.
-    if (cells.size() != columns_.size() || !absl::SimpleAtoi(cells[0], &step) || step > resume_step) continue;
+    if (cells.size() != columns_.size() || !absl::SimpleAtoi(cells[0], &step) || step > context.resume_step) continue;
+    bool validation = false;
+    for (size_t j = 0; j < cells.size(); ++j) validation |= columns_[j].starts_with("val") && !cells[j].empty();
+    if (validation && step == context.resume_step && !context.resume_validated) continue;
     rows_.push_back(std::move(cells));
   }
   return absl::OkStatus();
 }
 
 absl::Status CsvSink::Rewrite() {
+  file_.reset();
   std::string text = columns_.empty() ? "" : Line(columns_);
   for (const auto& row : rows_) text += Line(row);
   RETURN_IF_ERROR(WriteFileAtomically(path_, text));
@@ -109,10 +113,10 @@ absl::Status CsvSink::Write(const MetricsRecord& record) {
   std::vector<std::string> row;
   for (const std::string& column : columns_) row.push_back(cells[column]);
   rows_.push_back(std::move(row));
-  return wider ? Rewrite() : file_->Write(Line(rows_.back()));
+  return wider || !file_.has_value() ? Rewrite() : file_->Write(Line(rows_.back()));
 }
 
-absl::Status CsvSink::Flush() { return file_->Flush(); }
+absl::Status CsvSink::Flush() { return file_.has_value() ? file_->Flush() : Rewrite(); }
 
 namespace {
 const Registration<Sink, Csv> kRegistration("metrics.csv: a line a record, a column a metric", "", &CsvSink::Create);

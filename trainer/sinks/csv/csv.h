@@ -26,13 +26,13 @@ class CsvSink : public Sink {
  private:
   explicit CsvSink(const std::string& run_directory) : path_(run_directory + "/metrics.csv") {}
 
-  absl::Status ReadTable(int64_t resume_step);
+  absl::Status ReadTable(const SinkContext& context);
   absl::Status Rewrite();
 
   std::string path_;
   std::vector<std::string> columns_;            // empty before the first record
   std::vector<std::vector<std::string>> rows_;  // cells of the columns
-  std::optional<Appender> file_;
+  std::optional<Appender> file_;                // none while the file has yet to be rewritten
 };
 
 }  // namespace graticule

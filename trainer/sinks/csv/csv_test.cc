@@ -12,6 +12,7 @@
 #include "gtest/gtest.h"
 #include "plugin/file.h"
 #include "plugin/registry.h"
+#include "tests/faults/shim/fault_shim.h"
 
 namespace graticule {
 namespace {
@@ -22,8 +23,11 @@ class CsvTest : public testing::Test {
     std::filesystem::create_directories(folder_);
   }
 
-  std::unique_ptr<Sink> Open(int64_t resume_step = 0) {
-    auto sink = Registry<Sink>::Create(Csv(), {.run_directory = folder_, .resume_step = resume_step});
+  ~CsvTest() override { SetFaults(""); }
+
+  std::unique_ptr<Sink> Open(int64_t resume_step = 0, bool resume_validated = true) {
+    auto sink = Registry<Sink>::Create(
+        Csv(), {.run_directory = folder_, .resume_step = resume_step, .resume_validated = resume_validated});
     EXPECT_TRUE(sink.ok()) << sink.status();
     return *std::move(sink);
   }
@@ -81,6 +85,63 @@ TEST_F(CsvTest, ResumeDropsWhatCameAfter) {
   EXPECT_EQ(Table(), "step,epoch,train/loss\n1,1,1\n2,2,0.5\n");
   Write(*sink, 3, 3, {{"lr", 5}});
   EXPECT_EQ(Table(), "step,epoch,train/loss,lr\n1,1,1,\n2,2,0.5,\n3,3,,5\n");
+}
+
+// It would pass for a whole one, of another value.
+TEST_F(CsvTest, ResumeDropsALineThatWasCutInItsLastCell) {
+  {
+    const auto sink = Open();
+    Write(*sink, 1, 1, {{"train/loss", 0.25}});
+    Write(*sink, 2, 2, {{"train/loss", 0.125}});
+  }
+  std::filesystem::resize_file(folder_ + "/metrics.csv", Table().size() - 2);
+  Open(2);
+  EXPECT_EQ(Table(), "step,epoch,train/loss\n1,1,0.25\n");
+}
+
+TEST_F(CsvTest, ResumeDropsAValidationThatComesAgain) {
+  {
+    const auto sink = Open();
+    for (int step = 1; step <= 3; ++step) {
+      Write(*sink, step, step, {{"train/loss", 2}});
+      Write(*sink, step, step, {{"val/top1", 50}, {"val_ema/top1", 60}});
+      Write(*sink, step, step, {{"val_ema/top1", 70}});
+    }
+  }
+  Open(3);
+  const std::string before = "step,epoch,train/loss,val/top1,val_ema/top1\n1,1,2,,\n1,1,,50,60\n1,1,,,70\n2,2,2,,\n";
+  EXPECT_EQ(Table(), before + "2,2,,50,60\n2,2,,,70\n3,3,2,,\n3,3,,50,60\n3,3,,,70\n");
+  Open(2, /*resume_validated=*/false);
+  EXPECT_EQ(Table(), before);
+}
+
+// Nothing is lost, and no line stays torn, whether the disk fills within a line or where the table becomes wider.
+TEST_F(CsvTest, WhatAFullDiskHadNoRoomForIsWrittenOnceThereIsSome) {
+  const auto write = [](Sink& sink, int64_t step, const std::string& metric) {
+    const absl::Status written =
+        sink.Write({.step = step, .epoch = 1, .wall_time = 0, .values = {{metric, static_cast<double>(step)}}});
+    return written.ok() ? sink.Flush() : written;
+  };
+  const std::string narrow = "step,epoch,a\n1,1,1\n", wide = "step,epoch,a,b\n1,1,1,\n2,1,2,\n";
+  for (const char* fault : {"ENOSPC:write:/metrics.csv:3", "ENOSPC:write:/metrics.csv", "EROFS:open:/metrics.csv.tmp",
+                            "EIO:rename:/metrics.csv", "EIO:fsync:WhatAFullDisk"}) {
+    SCOPED_TRACE(fault);
+    SetFaults("");
+    const auto sink = Open();
+    ASSERT_TRUE(write(*sink, 1, "a").ok());
+    EXPECT_EQ(Table(), narrow);
+    SetFaults(fault);
+    const bool appends = std::string(fault).find("write") == std::string::npos;
+    EXPECT_EQ(write(*sink, 2, "a").ok(), appends);
+    EXPECT_FALSE(write(*sink, 3, "b").ok());
+    EXPECT_FALSE(write(*sink, 4, "a").ok());
+    EXPECT_FALSE(sink->Flush().ok());
+    SetFaults("");
+    EXPECT_TRUE(sink->Flush().ok());
+    EXPECT_EQ(Table(), wide + "3,1,,3\n4,1,4,\n");
+    ASSERT_TRUE(write(*sink, 5, "b").ok());
+    EXPECT_EQ(Table(), wide + "3,1,,3\n4,1,4,\n5,1,,5\n");
+  }
 }
 
 TEST_F(CsvTest, FreshRunStartsAnew) {

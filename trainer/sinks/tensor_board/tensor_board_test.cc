@@ -20,6 +20,7 @@
 #include "gtest/gtest.h"
 #include "plugin/file.h"
 #include "plugin/registry.h"
+#include "tests/faults/shim/fault_shim.h"
 #include "trainer/sinks/tensor_board/event.pb.h"
 #include "trainer/sinks/tensor_board/record.h"
 
@@ -80,6 +81,8 @@ class TensorBoardTest : public testing::Test {
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
   }
+
+  ~TensorBoardTest() override { SetFaults(""); }
 
   std::unique_ptr<Sink> Open(int64_t resume_step) {
     auto sink = Registry<Sink>::Create(TensorBoard(), {.run_directory = folder_, .resume_step = resume_step});
@@ -196,6 +199,24 @@ TEST_F(TensorBoardTest, WritesImages) {
   EXPECT_EQ(image.width(), 3);
   EXPECT_EQ(image.colorspace(), 3);
   EXPECT_EQ(image.encoded_image_string(), png);
+}
+
+TEST_F(TensorBoardTest, WhatAFullDiskHadNoRoomForIsWrittenOnceThereIsSome) {
+  const auto sink = Open(0);
+  const std::string png = PngFile({2, 3, Pixels(18, 100)});
+  // Within a record.
+  SetFaults("ENOSPC:write:events.out:70");
+  for (int64_t step = 1; step <= 20; ++step) {
+    const absl::Status written =
+        step % 5 == 0 ? sink->WriteMedia({.step = step, .wall_time = 1, .images = {{"cells/apl", png}}})
+                      : sink->Write({.step = step, .epoch = 1, .wall_time = 1, .values = {{"lr", 0.25}}});
+    EXPECT_EQ(written.ok() && sink->Flush().ok(), step == 1) << step;
+  }
+  SetFaults("");
+  ASSERT_TRUE(sink->Flush().ok());
+  const std::vector<Event> events = ReadEvents(Files()[0]);
+  ASSERT_EQ(events.size(), 22);
+  for (int64_t step = 1; step <= 20; ++step) EXPECT_EQ(events[step + 1].step(), step);
 }
 
 TEST_F(TensorBoardTest, ResumedRunSaysWhatToDrop) {
