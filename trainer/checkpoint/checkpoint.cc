@@ -42,8 +42,13 @@ constexpr char kState[] = "state.textproto";
 constexpr char kModel[] = "model.safetensors";
 constexpr char kObjectives[] = "objectives.safetensors";
 constexpr char kEma[] = "ema.safetensors";
-// A folder or link of this ending is half-made or half-removed.
+constexpr char kLast[] = "last";
+constexpr char kBest[] = "best";
+// A folder or link of this ending is half-made or half-removed;
 constexpr char kTemporary[] = ".tmp";
+// but for one of this, which is whole: the folder of a step while another takes its place.
+constexpr char kReplaced[] = ".old.tmp";
+constexpr char kDamaged[] = ".damaged";
 
 // The tensors of a checkpoint and the files that hold them.
 constexpr std::pair<const char*, Safetensors Checkpoint::*> kTensorFiles[] = {
@@ -100,18 +105,43 @@ bool Exists(const std::string& path) {
   return fs::exists(path, error);
 }
 
-// Gives a finished folder its name. One that has the name already is left under `temporary`.
+// The paths in a folder whose names end so, sorted; none where there is no folder.
+absl::StatusOr<std::vector<std::string>> PathsIn(const std::string& folder, std::string_view ending = "") {
+  std::vector<std::string> paths;
+  std::error_code error;
+  for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
+    std::string path = entry->path();
+    if (path.ends_with(ending)) paths.push_back(std::move(path));
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot list '", folder, "'"));
+  }
+  std::sort(paths.begin(), paths.end());
+  return paths;
+}
+
+// Gives a finished folder its name. One that has the name already is left under a temporary one, from where
+// RestoreReplaced takes it if this goes wrong halfway.
 absl::Status MoveIntoPlace(const std::string& temporary, const std::string& folder) {
   if (!Exists(folder)) return Rename(temporary, folder);
   if (renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, folder.c_str(), RENAME_EXCHANGE) == 0) return absl::OkStatus();
   // Network file systems can't exchange two names.
   if (errno != EINVAL && errno != ENOSYS) return ErrnoStatus("replace", folder);
-  const std::string old = folder + ".old" + kTemporary;
+  const std::string old = folder + kReplaced;
   RETURN_IF_ERROR(Remove(old));
   RETURN_IF_ERROR(Rename(folder, old));
-  const absl::Status renamed = Rename(temporary, folder);
-  if (!renamed.ok()) Rename(old, folder).IgnoreError();
-  return renamed;
+  return Rename(temporary, folder);
+}
+
+// Gives folders that were to be replaced their names again where no other has them: after a kill, or an error, between
+// the two renames.
+absl::Status RestoreReplaced(const std::string& checkpoints) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> replaced, PathsIn(checkpoints, kReplaced));
+  for (const std::string& old : replaced) {
+    const std::string folder = old.substr(0, old.size() - std::string_view(kReplaced).size());
+    if (!Exists(folder)) RETURN_IF_ERROR(Rename(old, folder));
+  }
+  return absl::OkStatus();
 }
 
 // Fields that the message lacks are an error unless `allow_unknown` says otherwise.
@@ -255,30 +285,41 @@ absl::StatusOr<TrainState> ReadState(const std::string& folder, const Manifest& 
 
 // Step folders, the newest first, with their steps.
 absl::StatusOr<std::vector<std::pair<int64_t, std::string>>> StepFolders(const std::string& checkpoints) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> paths, PathsIn(checkpoints));
   std::vector<std::pair<int64_t, std::string>> folders;
-  if (!Exists(checkpoints)) return folders;
-  std::error_code error;
-  for (fs::directory_iterator entry(checkpoints, error), end; !error && entry != end; entry.increment(error)) {
-    const std::string name = entry->path().filename();
+  for (const std::string& path : paths) {
+    const std::string name = fs::path(path).filename();
     int64_t step;
     std::error_code ignored;
     if (name.starts_with("step-") && absl::SimpleAtoi(name.substr(5), &step) && name == StepName(step) &&
-        entry->is_directory(ignored)) {
-      folders.emplace_back(step, entry->path());
+        fs::is_directory(path, ignored)) {
+      folders.emplace_back(step, path);
     }
   }
-  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot list '", checkpoints, "'"));
   std::sort(folders.rbegin(), folders.rend());
   return folders;
 }
 
-// Points checkpoints/last to a step folder, in one step.
-absl::Status SetLast(const std::string& checkpoints, const std::string& name) {
-  const std::string last = checkpoints + "/last";
-  const std::string temporary = last + kTemporary;
+// Empty where there is no link.
+std::string LinkTarget(const std::string& link) {
+  std::error_code ignored;
+  return fs::read_symlink(link, ignored);
+}
+
+// Points a link in checkpoints/ to a step folder, in one step.
+absl::Status SetLink(const std::string& checkpoints, const std::string& link, const std::string& name) {
+  const std::string path = checkpoints + "/" + link;
+  const std::string temporary = path + kTemporary;
+  if (LinkTarget(path) == name) return absl::OkStatus();
   RETURN_IF_ERROR(Remove(temporary));
-  if (symlink(name.c_str(), temporary.c_str()) != 0) return ErrnoStatus("link", last);
-  RETURN_IF_ERROR(Rename(temporary, last));
+  // A copy of a run that followed its links has a folder in their place.
+  std::error_code ignored;
+  if (fs::is_directory(fs::symlink_status(path, ignored))) {
+    RETURN_IF_ERROR(Rename(path, temporary));
+    RETURN_IF_ERROR(Remove(temporary));
+  }
+  if (symlink(name.c_str(), temporary.c_str()) != 0) return ErrnoStatus("link", path);
+  RETURN_IF_ERROR(Rename(temporary, path));
   return SyncFolder(checkpoints);
 }
 
@@ -324,14 +365,10 @@ absl::Status WriteFolder(const std::string& folder, const Checkpoint& checkpoint
   return SyncFolder(folder);
 }
 
-// Removes what half-written saves left behind. Tries all, whatever fails.
+// Removes what half-written saves left behind, but for what is whole. Tries all, whatever fails.
 absl::Status RemoveLeftovers(const std::string& checkpoints) {
-  std::vector<std::string> leftovers;
-  std::error_code error;
-  for (fs::directory_iterator entry(checkpoints, error), end; !error && entry != end; entry.increment(error)) {
-    if (entry->path().extension() == kTemporary) leftovers.push_back(entry->path());
-  }
-  if (error) return absl::ErrnoToStatus(error.value(), absl::StrCat("cannot list '", checkpoints, "'"));
+  RETURN_IF_ERROR(RestoreReplaced(checkpoints));
+  ASSIGN_OR_RETURN(const std::vector<std::string> leftovers, PathsIn(checkpoints, kTemporary));
   absl::Status status;
   for (const std::string& path : leftovers) status.Update(Remove(path));
   return status;
@@ -340,7 +377,7 @@ absl::Status RemoveLeftovers(const std::string& checkpoints) {
 // The step folder that a folder stands for: itself, or a run directory's last.
 absl::StatusOr<std::string> FindStepFolder(const std::string& path) {
   if (Exists(path + "/" + kManifest)) return path;
-  const std::string last = CheckpointsFolder(path) + "/last";
+  const std::string last = CheckpointsFolder(path) + "/" + kLast;
   if (Exists(last)) return last;
   // A kill before the link was moved.
   ASSIGN_OR_RETURN(const auto folders, StepFolders(CheckpointsFolder(path)));
@@ -394,13 +431,20 @@ absl::Status SaveCheckpoint(const std::string& run_directory, const Checkpoint& 
   absl::Status status = WriteFolder(temporary, checkpoint);
   if (status.ok()) status = MoveIntoPlace(temporary, folder);
   if (status.ok()) status = SyncFolder(checkpoints);
-  if (status.ok()) status = SetLast(checkpoints, name);
+  if (status.ok()) status = SetLink(checkpoints, kLast, name);
   RemoveLeftovers(checkpoints).IgnoreError();
   return Annotate(status, context);
 }
 
 std::string CheckpointFolder(const std::string& run_directory, int64_t step) {
   return CheckpointsFolder(run_directory) + "/" + StepName(step);
+}
+
+absl::StatusOr<bool> HasCheckpoint(const std::string& run_directory) {
+  const std::string checkpoints = CheckpointsFolder(run_directory);
+  ASSIGN_OR_RETURN(const auto folders, StepFolders(checkpoints));
+  ASSIGN_OR_RETURN(const std::vector<std::string> replaced, PathsIn(checkpoints, kReplaced));
+  return !folders.empty() || !replaced.empty();
 }
 
 absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& folder) {
@@ -432,37 +476,44 @@ absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& folder) {
 absl::StatusOr<std::optional<Checkpoint>> LoadNewestCheckpoint(const std::string& run_directory,
                                                                const std::function<void(const std::string&)>& report) {
   const std::string checkpoints = CheckpointsFolder(run_directory);
+  RETURN_IF_ERROR(RestoreReplaced(checkpoints));
   ASSIGN_OR_RETURN(const auto folders, StepFolders(checkpoints));
+  std::vector<std::string> damaged;
   for (const auto& [step, folder] : folders) {
     auto checkpoint = LoadCheckpoint(folder);
     if (checkpoint.ok() && checkpoint->state.step() != step) {
       checkpoint = absl::DataLossError(absl::StrCat("'", folder, "' holds the step ", checkpoint->state.step()));
     }
     if (checkpoint.ok()) {
-      if (folder != folders.front().second) {
-        const absl::Status linked = SetLast(checkpoints, StepName(step));
-        if (!linked.ok()) report(std::string(linked.message()));
-      }
+      const absl::Status linked = SetLink(checkpoints, kLast, StepName(step));
+      if (!linked.ok()) report(std::string(linked.message()));
       return std::optional<Checkpoint>(*std::move(checkpoint));
     }
     // Files that can't be read are no proof of damage.
     if (!absl::IsDataLoss(checkpoint.status())) return checkpoint.status();
-    const std::string aside = folder + ".damaged";
+    const std::string aside = folder + kDamaged;
     absl::Status moved = Remove(aside);
     if (moved.ok()) moved = Rename(folder, aside);
+    if (!moved.ok()) damaged.push_back(absl::StrCat("'", folder, "'"));
     report(absl::StrCat(std::string(checkpoint.status().message()), "; ",
                         moved.ok() ? absl::StrCat("set aside as '", aside, "'") : std::string(moved.message())));
   }
-  return std::optional<Checkpoint>();
+  // Those of an earlier start too.
+  ASSIGN_OR_RETURN(const std::vector<std::string> aside, PathsIn(checkpoints, kDamaged));
+  for (const std::string& folder : aside) damaged.push_back(absl::StrCat("'", folder, "'"));
+  if (damaged.empty()) return std::optional<Checkpoint>();
+  return absl::DataLossError(absl::StrCat("no checkpoint in '", checkpoints, "' is whole; damaged: ", FirstFew(damaged),
+                                          "; to start anew, give another --output=DIR or remove '", checkpoints, "'"));
 }
 
 absl::Status PruneCheckpoints(const std::string& run_directory, const Retention& retention) {
   const std::string checkpoints = CheckpointsFolder(run_directory);
   if (!Exists(checkpoints)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto folders, StepFolders(checkpoints));
-  std::error_code ignored;
-  const std::string last = fs::read_symlink(checkpoints + "/last", ignored);
-  absl::Status status;
+  absl::Status status = retention.best.has_value() && Exists(CheckpointFolder(run_directory, *retention.best))
+                            ? SetLink(checkpoints, kBest, StepName(*retention.best))
+                            : Remove(checkpoints + "/" + kBest);
+  const std::string last = LinkTarget(checkpoints + "/" + kLast);
   for (size_t i = std::max(retention.keep, 1); i < folders.size(); ++i) {
     const auto& [step, folder] = folders[i];
     if (step == retention.best || (retention.every > 0 && step % retention.every == 0) || StepName(step) == last) {

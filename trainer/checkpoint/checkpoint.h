@@ -34,13 +34,17 @@ absl::Status SaveCheckpoint(const std::string& run_directory, const Checkpoint& 
 // The folder of a step, checkpoints/step-000123 under `run_directory`, whether it is there or not.
 std::string CheckpointFolder(const std::string& run_directory, int64_t step);
 
+// Whether a run has a step folder, whole or not: it has begun.
+absl::StatusOr<bool> HasCheckpoint(const std::string& run_directory);
+
 // Reads a step folder and verifies its manifest, without a change to anything: so each rank loads the one that rank 0
 // found. DataLoss names the file that is missing, cut or changed; other errors
 // are those of reading.
 absl::StatusOr<Checkpoint> LoadCheckpoint(const std::string& folder);
 
 // The newest whole checkpoint of a run: a damaged one is renamed to step-000123.damaged, `report` is told why, the one
-// before it is tried, and `last` points to what was found. Nothing if there is none.
+// before it is tried, and `last` points to what was found. Nothing if there was none; DataLoss if all are damaged, or
+// were when an earlier call set them aside.
 absl::StatusOr<std::optional<Checkpoint>> LoadNewestCheckpoint(const std::string& run_directory,
                                                                const std::function<void(const std::string&)>& report);
 
@@ -51,8 +55,8 @@ struct Retention {
   std::optional<int64_t> best;  // that of this step
 };
 
-// Removes the other step folders, and what half-written saves left behind. Tries all of them, whatever fails; the error
-// is the first.
+// Points the link `checkpoints/best` to the best one, or removes it where there is none. Removes the other step
+// folders, and what half-written saves left behind. Tries all of them, whatever fails; the error is the first.
 absl::Status PruneCheckpoints(const std::string& run_directory, const Retention& retention);
 
 // In front of the objectives' weights where they are among those of a model: objectives.apl.fc1.weight.

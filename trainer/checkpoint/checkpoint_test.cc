@@ -217,6 +217,32 @@ TEST_F(CheckpointTest, NothingIsFoundInAFreshRun) {
   const auto newest = LoadNewestCheckpoint(run_, [](const std::string& text) { FAIL() << text; });
   ASSERT_TRUE(newest.ok()) << newest.status();
   EXPECT_FALSE(newest->has_value());
+
+  // Nor in one that was killed in its first save.
+  fs::create_directories(Folder("step-000003.tmp"));
+  const auto killed = LoadNewestCheckpoint(run_, [](const std::string& text) { FAIL() << text; });
+  ASSERT_TRUE(killed.ok()) << killed.status();
+  EXPECT_FALSE(killed->has_value());
+}
+
+TEST_F(CheckpointTest, ARunThatHasOnlyDamagedOnesDoesNotStartAnew) {
+  Save(1);
+  Save(2);
+  for (const char* name : {"step-000001", "step-000002"}) fs::remove(Folder(name) + "/model.safetensors");
+  // Whether they can be set aside or not, and however often it is started.
+  for (const auto& [fault, reports] : {std::pair("EROFS:rename:/checkpoints", 2), {"", 2}, {"", 0}}) {
+    reports_.clear();
+    Fail(fault);
+    const auto newest = LoadNewestCheckpoint(run_, [&](const std::string& text) { reports_.push_back(text); });
+    EXPECT_TRUE(absl::IsDataLoss(newest.status())) << newest.status();
+    const std::string damaged = *fault == '\0' ? ".damaged" : "";
+    EXPECT_THAT(std::string(newest.status().message()),
+                AllOf(HasSubstr(absl::StrCat("'", Folder("step-000001"), damaged, "'")),
+                      HasSubstr(absl::StrCat("'", Folder("step-000002"), damaged, "'")), HasSubstr("--output")));
+    EXPECT_EQ(reports_.size(), reports);
+  }
+  fs::remove_all(run_ + "/checkpoints");
+  EXPECT_FALSE(LoadNewestCheckpoint(run_, [](const std::string& text) { FAIL() << text; })->has_value());
 }
 
 TEST_F(CheckpointTest, NewestIsByNumberNotByName) {
@@ -354,8 +380,8 @@ TEST_F(CheckpointTest, HalfWrittenSavesAreHarmless) {
   // Killed between the renaming of the folder and the moving of the link.
   fs::remove(Folder("last"));
   fs::create_symlink("step-000002", Folder("last"));
-  const auto newest = LoadNewestCheckpoint(run_, [](const std::string& text) { FAIL() << text; });
-  EXPECT_EQ((*newest)->state.step(), 3);
+  ExpectNewest(3);
+  EXPECT_THAT(reports_, IsEmpty());
 }
 
 TEST_F(CheckpointTest, FileSizeLimitWhileSavingHarmsNothing) {
@@ -427,13 +453,14 @@ TEST_F(CheckpointTest, AKillAtEveryCallHarmsNothing) {
       fs::remove_all(run_);
       fs::create_directories(run_);
       for (const int step : {1, 2}) Save(step);
+      ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 2, .best = 1}).ok());
       const pid_t child = fork();
       ASSERT_GE(child, 0);
       if (child == 0) {
         const int64_t skipped = std::string_view(call) == "write" ? int64_t{300} * after : after;
         Fail(absl::StrCat("SIGKILL:", call, ":/checkpoints:", skipped));
         const bool saved = SaveCheckpoint(run_, NewCheckpoint(2)).ok() && SaveCheckpoint(run_, NewCheckpoint(3)).ok();
-        _exit(saved && PruneCheckpoints(run_, {.keep = 1}).ok() ? 0 : 1);
+        _exit(saved && PruneCheckpoints(run_, {.keep = 1, .best = 2}).ok() ? 0 : 1);
       }
       int status = 0;
       ASSERT_EQ(waitpid(child, &status, 0), child);
@@ -443,7 +470,9 @@ TEST_F(CheckpointTest, AKillAtEveryCallHarmsNothing) {
       const int64_t step = (*found)->state.step();
       EXPECT_GE(step, 2);
       ExpectEqual(**found, NewCheckpoint(step));
+      EXPECT_EQ(fs::read_symlink(Folder("last")), absl::StrCat("step-00000", step));
       EXPECT_TRUE(ReadWeights(run_, false).ok());
+      EXPECT_TRUE(ReadWeights(Folder("best"), false).ok());
       Save(4);
       ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 1}).ok());
       EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000004", "last"));
@@ -472,6 +501,56 @@ TEST_F(CheckpointTest, AStepIsReplacedWhereNamesCannotBeExchanged) {
   EXPECT_THAT(std::string(SaveCheckpoint(run_, NewCheckpoint(1)).message()), HasSubstr("Input/output error"));
   Fail("");
   EXPECT_EQ(LoadCheckpoint(Folder("step-000001"))->model.Find("blocks.0.weight").numel(), 5);
+  // Or as soon as the disk lets it.
+  Fail("EINVAL:rename:/step-000001:0:1;EIO:rename:/step-000001:1");
+  EXPECT_FALSE(SaveCheckpoint(run_, NewCheckpoint(1)).ok());
+  const auto failed = LoadNewestCheckpoint(run_, [](const std::string& text) { FAIL() << text; });
+  EXPECT_THAT(std::string(failed.status().message()), HasSubstr("Input/output error"));
+  Fail("");
+  const auto newest = LoadNewestCheckpoint(run_, [](const std::string& text) { FAIL() << text; });
+  ASSERT_TRUE(newest.ok() && newest->has_value()) << newest.status();
+  EXPECT_EQ((*newest)->model.Find("blocks.0.weight").numel(), 5);
+}
+
+TEST_F(CheckpointTest, AKillWhereNamesCannotBeExchangedHarmsNothing) {
+  at::set_num_threads(1);
+  for (const int after : {0, 1}) {
+    SCOPED_TRACE(absl::StrCat("at rename ", after));
+    fs::remove_all(run_);
+    fs::create_directories(run_);
+    for (const int step : {1, 2}) Save(step);
+    const pid_t child = fork();
+    ASSERT_GE(child, 0);
+    if (child == 0) {
+      Fail(absl::StrCat("EINVAL:rename:/step-000002:0:1;SIGKILL:rename:/step-000002:", after));
+      SaveCheckpoint(run_, NewCheckpoint(2)).IgnoreError();
+      _exit(0);
+    }
+    int status = 0;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    ASSERT_TRUE(WIFSIGNALED(status));
+    ExpectNewest(2);
+    EXPECT_THAT(reports_, IsEmpty());
+    Save(3);
+    EXPECT_THAT(Names(run_ + "/checkpoints"),
+                UnorderedElementsAre("step-000001", "step-000002", "step-000003", "last"));
+    EXPECT_TRUE(LoadCheckpoint(Folder("step-000002")).ok());
+  }
+}
+
+// As `cp -rL` leaves a run.
+TEST_F(CheckpointTest, FoldersInThePlaceOfLinksGiveWay) {
+  Save(1);
+  fs::remove(Folder("last"));
+  for (const char* link : {"last", "best"}) fs::copy(Folder("step-000001"), Folder(link));
+  ExpectNewest(1);
+  fs::remove(Folder("last"));
+  fs::copy(Folder("step-000001"), Folder("last"));
+  Save(2);
+  EXPECT_EQ(PruneCheckpoints(run_, {.keep = 1, .best = 1}), absl::OkStatus());
+  EXPECT_EQ(fs::read_symlink(Folder("last")), "step-000002");
+  EXPECT_EQ(fs::read_symlink(Folder("best")), "step-000001");
+  EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000001", "step-000002", "last", "best"));
 }
 
 TEST_F(CheckpointTest, ADamagedOneThatCannotBeSetAsideIsPassedOver) {
@@ -571,7 +650,18 @@ TEST_F(CheckpointTest, PruneKeepsTheNewestAndTheBest) {
   fs::create_directory(Folder("step-000009.damaged"));
   ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 2, .best = 2}).ok());
   EXPECT_THAT(Names(run_ + "/checkpoints"),
-              UnorderedElementsAre("step-000002", "step-000004", "step-000005", "step-000009.damaged", "last"));
+              UnorderedElementsAre("step-000002", "step-000004", "step-000005", "step-000009.damaged", "last", "best"));
+  EXPECT_EQ(ReadWeights(Folder("best"), false)->Find("blocks.0.weight")[0].item<float>(), 2);
+  ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 2, .best = 4}).ok());
+  EXPECT_EQ(ReadWeights(Folder("best"), true)->Find("blocks.0.weight")[0].item<float>(), 4.5);
+  EXPECT_THAT(Names(run_ + "/checkpoints"),
+              UnorderedElementsAre("step-000004", "step-000005", "step-000009.damaged", "last", "best"));
+  // The folder of that step is gone.
+  ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 2, .best = 2}).ok());
+  EXPECT_THAT(Names(run_ + "/checkpoints"),
+              UnorderedElementsAre("step-000004", "step-000005", "step-000009.damaged", "last"));
+  ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 1, .best = 5}).ok());
+  EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000005", "step-000009.damaged", "last", "best"));
   ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 0}).ok());
   EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000005", "step-000009.damaged", "last"));
   ExpectNewest(5);
@@ -581,8 +671,8 @@ TEST_F(CheckpointTest, PruneKeepsTheNewestAndTheBest) {
 TEST_F(CheckpointTest, PruneKeepsEveryMultiple) {
   for (int step = 1; step <= 9; ++step) Save(step);
   ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 2, .every = 3, .best = 4}).ok());
-  EXPECT_THAT(Names(run_ + "/checkpoints"),
-              UnorderedElementsAre("step-000003", "step-000004", "step-000006", "step-000008", "step-000009", "last"));
+  EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000003", "step-000004", "step-000006",
+                                                                 "step-000008", "step-000009", "last", "best"));
 }
 
 // As when a damaged newer one could not be set aside.

@@ -21,7 +21,8 @@ class CheckpointWriter {
     int64_t step = 0;
     // Of SaveCheckpoint: after an error older checkpoints are whole, and the next Save tries anew.
     absl::Status saved;
-    // Of PruneCheckpoints, where `saved` is OK: after an error there are more checkpoints than there need be.
+    // Of PruneCheckpoints, where `saved` is OK: after an error there are more checkpoints than there need be, or the
+    // link `best` is not where it should be.
     absl::Status pruned;
     double stall_seconds = 0;  // that Save took: for the save before to end, and to copy
     double write_seconds = 0;  // from there until the checkpoint was whole on disk

@@ -181,7 +181,9 @@ TEST_F(CheckpointWriterTest, RetentionIsKept) {
     EXPECT_EQ(result.saved, absl::OkStatus());
     EXPECT_EQ(result.pruned, absl::OkStatus());
   }
-  EXPECT_THAT(Names(), UnorderedElementsAre("step-000001", "step-000003", "step-000006", "step-000007", "last"));
+  EXPECT_THAT(Names(),
+              UnorderedElementsAre("step-000001", "step-000003", "step-000006", "step-000007", "last", "best"));
+  EXPECT_EQ(fs::read_symlink(run_ + "/checkpoints/best"), "step-000001");
 }
 
 TEST_F(CheckpointWriterTest, AnErrorCostsThatCheckpointAlone) {
