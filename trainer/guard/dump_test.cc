@@ -105,6 +105,18 @@ TEST_F(DumpTest, TheReportSaysWhatAReaderWants) {
                             HasSubstr("part 1, 0: sample 18, dog/8.jpg, label 1\n")));
 }
 
+// Of gradients that are not finite at any scale.
+TEST_F(DumpTest, ATinyLossScaleIsKept) {
+  Dump dump = NewDump(40);
+  dump.state.set_precision(Trainer::FP16);
+  dump.state.set_loss(2.5);
+  dump.state.set_loss_scale(0x1p-24);
+  const std::string folder = *WriteDump(run_, dump);
+  EXPECT_EQ(ReadDump(folder)->state.loss_scale(), 0x1p-24);
+  EXPECT_THAT(*ReadFile(folder + "/report.txt"),
+              AllOf(HasSubstr("loss 2.5, gradient norm inf\n"), HasSubstr("precision FP16; loss scale 5.96046e-08\n")));
+}
+
 TEST_F(DumpTest, TheFirstAndTheTwoNewestOfEachRankAreKept) {
   for (const int64_t step : {40, 50, 60, 70, 80}) {
     ASSERT_TRUE(WriteDump(run_, NewDump(step)).ok());

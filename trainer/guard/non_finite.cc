@@ -26,9 +26,10 @@
 namespace graticule {
 namespace {
 
-using StorageKey = const c10::StorageImpl*;
+// Holds no memory, but the address: none that is remembered is given to another storage.
+using StorageKey = c10::weak_intrusive_ptr<c10::StorageImpl>;
 
-StorageKey KeyOf(const at::Tensor& tensor) { return tensor.storage().unsafeGetStorageImpl(); }
+StorageKey KeyOf(const at::Tensor& tensor) { return tensor.storage().getWeakStorageImpl(); }
 
 // What can be looked into.
 bool HasNumbers(const at::Tensor& tensor) {
@@ -141,7 +142,7 @@ class Trace {
     call->name = function.name();
     if (function.scope() == at::RecordScope::BACKWARD_FUNCTION) {
       call->is_node = true;
-      nodes_.push_back(ForwardOf(function.seqNr()));
+      nodes_.push_back(ForwardOf(function.forwardThreadId(), function.seqNr()));
       return call;
     }
     call->forward = !backward_ || c10::GradMode::is_enabled();
@@ -149,7 +150,7 @@ class Trace {
     call->inputs = TensorsOf(function.inputs());
     SetPlace(*call);
     places_.push_back(call->place);
-    if (function.seqNr() >= 0) by_sequence_[function.seqNr()] = {call->name, call->place};
+    if (function.seqNr() >= 0) by_sequence_[{function.threadId(), function.seqNr()}] = {call->name, call->place};
     return call;
   }
 
@@ -162,7 +163,8 @@ class Trace {
       const StorageKey key = KeyOf(output);
       const bool fresh = !Shares(call.inputs, key);
       if (!fresh && !WritesToArguments(function)) continue;  // a view
-      if (fresh) Own(key, call.owner);
+      // A new tensor that was made from nothing but a parameter stands for it: cast and scaled copies.
+      if (fresh && !call.owner.empty()) owners_[key] = call.owner;
       if (LeavesMemoryAsItIs(call.name)) {
         marks_.erase(key);
       } else if (IsFinite(output)) {
@@ -184,18 +186,19 @@ class Trace {
     std::string name, place;
   };
 
-  static bool Shares(const std::vector<at::Tensor>& tensors, StorageKey key) {
+  static bool Shares(const std::vector<at::Tensor>& tensors, const StorageKey& key) {
     return std::any_of(tensors.begin(), tensors.end(), [&](const at::Tensor& tensor) { return KeyOf(tensor) == key; });
   }
 
-  // Sets `owner` and `place` by `inputs`.
+  // Sets `owner` and `place` by `inputs`. Of several parameters the last one names the module: a norm of the position
+  // has its weights after what it norms.
   void SetPlace(Call& call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     bool all_same = true;
     for (const at::Tensor& input : call.inputs) {
       const auto found = owners_.find(KeyOf(input));
-      const std::string& owner = found == owners_.end() ? "" : found->second;
-      if (call.owner.empty()) call.owner = owner;
-      all_same = all_same && owner == call.owner;
+      const bool owned = found != owners_.end();
+      all_same = all_same && owned && (call.owner.empty() || call.owner == found->second);
+      if (owned) call.owner = found->second;
     }
     if (!call.owner.empty()) {
       const std::string module = ModuleOf(call.owner);
@@ -213,18 +216,11 @@ class Trace {
 
   // Whose gradient a node of the backward pass computes; empty where that is not known. A node that is no operator's
   // has a number of its own: the operator before it is near.
-  Operator ForwardOf(int64_t sequence) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const auto after = by_sequence_.upper_bound(sequence);
-    return sequence < 0 || after == by_sequence_.begin() ? Operator() : std::prev(after)->second;
-  }
-
-  // A new tensor that was made from nothing but a parameter stands for it: cast and scaled copies.
-  void Own(StorageKey key, const std::string& owner) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (owner.empty()) {
-      owners_.erase(key);
-    } else {
-      owners_[key] = owner;
-    }
+  Operator ForwardOf(uint64_t thread, int64_t sequence) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const auto after = by_sequence_.upper_bound({thread, sequence});
+    if (after == by_sequence_.begin()) return {};
+    const auto& [number, forward] = *std::prev(after);
+    return sequence >= 0 && number.first == thread ? forward : Operator();
   }
 
   // Says why an output is not finite: because of an input that was not, or of the call itself.
@@ -279,10 +275,11 @@ class Trace {
   absl::Mutex mutex_;
   int64_t time_ ABSL_GUARDED_BY(mutex_) = 0;
   bool backward_ ABSL_GUARDED_BY(mutex_) = false;
-  std::string last_module_ ABSL_GUARDED_BY(mutex_);                             // that the forward pass used
-  std::vector<std::string> places_ ABSL_GUARDED_BY(mutex_);                     // of the operators under way
-  std::vector<Operator> nodes_ ABSL_GUARDED_BY(mutex_);                         // and of the nodes of the backward pass
-  std::map<int64_t, Operator> by_sequence_ ABSL_GUARDED_BY(mutex_);             // forward operators, with their place
+  std::string last_module_ ABSL_GUARDED_BY(mutex_);          // that the forward pass used
+  std::vector<std::string> places_ ABSL_GUARDED_BY(mutex_);  // of the operators under way
+  std::vector<Operator> nodes_ ABSL_GUARDED_BY(mutex_);      // and of the nodes of the backward pass
+  // Forward operators, which each thread numbers by itself: a GPU's own thread computes checkpointed layers again.
+  std::map<std::pair<uint64_t, int64_t>, Operator> by_sequence_ ABSL_GUARDED_BY(mutex_);
   std::unordered_map<StorageKey, std::string> owners_ ABSL_GUARDED_BY(mutex_);  // names of parameters
   std::unordered_map<StorageKey, Mark> marks_ ABSL_GUARDED_BY(mutex_);
   std::vector<std::string> origins_ ABSL_GUARDED_BY(mutex_);

@@ -6,9 +6,11 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "ATen/Context.h"
+#include "ATen/ThreadLocalState.h"
 #include "ATen/ops/equal.h"
 #include "ATen/ops/full.h"
 #include "ATen/ops/ones.h"
@@ -22,10 +24,13 @@
 #include "c10/core/GradMode.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "labels/absolute/absolute.h"
 #include "nn/activation_checkpointing.h"
 #include "nn/autocast.h"
 #include "plugin/registry.h"
+#include "pooling/average/average.h"
 #include "pooling/class_token/class_token.h"
+#include "pooling/mpvg/mpvg.h"
 #include "tasks/classification/classification.h"
 #include "tasks/task.h"
 
@@ -45,22 +50,28 @@ constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
 constexpr char kCameOutOf[] = "the first value that is not finite came out of ";
 
-// A ViT of two layers on images of 16×16.
+// A ViT on images of 16×16.
 class NonFiniteTest : public testing::Test {
  protected:
-  NonFiniteTest() {
+  NonFiniteTest() { Build(ClassToken(), /*depth=*/2); }
+
+  template <typename Pooling>
+  void Build(const Pooling& pooling, int depth, double norm_epsilon = 1e-6, bool with_objective = false) {
     at::manual_seed(3);
     TaskContext context{.image_size = {16, 16}, .class_names = {"a", "b", "c"}};
     Vit vit;
     vit.set_patch_size(8);
     vit.set_embed_dim(16);
-    vit.set_depth(2);
+    vit.set_depth(depth);
     vit.set_num_heads(2);
+    vit.set_norm_epsilon(norm_epsilon);
     context.backbone.PackFrom(vit);
-    context.pooling.PackFrom(ClassToken());
+    context.pooling.PackFrom(pooling);
+    if (with_objective) context.objectives.emplace_back().mutable_objective()->PackFrom(AbsolutePositionalLabel());
     auto task = Registry<Task>::Create(Classification(), context);
     EXPECT_TRUE(task.ok()) << task.status();
     task_ = *std::move(task);
+    parameters_.clear();
     for (const NamedParameter& parameter : task_->Parameters()) parameters_[parameter.name] = parameter.tensor;
   }
 
@@ -126,6 +137,40 @@ TEST_F(NonFiniteTest, AnOperatorWithoutParametersIsNamedByTheOneBeforeIt) {
   EXPECT_THAT(Find().cause,
               AllOf(StartsWith(std::string(kCameOutOf) + "aten::_scaled_dot_product_flash_attention_for_cpu"),
                     HasSubstr(", after blocks.0.attn.qkv (forward)")));
+}
+
+// Each weight in turn is so large that its products overflow; before it all is finite.
+TEST_F(NonFiniteTest, EveryModuleIsNamedWhereItOverflows) {
+  const auto each_weight = [&](const auto& pooling) {
+    Build(pooling, /*depth=*/3, /*norm_epsilon=*/1e-6, /*with_objective=*/true);
+    for (const auto& [name, parameter] : parameters_) {
+      if (name.ends_with(".bias")) Weight(name).fill_(10);  // so that no layer gets but small numbers
+    }
+    for (const std::optional<at::ScalarType> dtype : {std::optional<at::ScalarType>(), {at::kBFloat16}}) {
+      const auto forward = [&](int part) {
+        const Autocast autocast(dtype, c10::kCPU);
+        return Loss(part);
+      };
+      EXPECT_EQ(Find(forward).cause, "");
+      for (const auto& [name, parameter] : parameters_) {
+        if (!name.ends_with(".weight")) continue;
+        const at::Tensor before = parameter.detach().clone();
+        Weight(name).fill_(3e38);
+        const std::string module = name.substr(0, name.rfind('.'));
+        EXPECT_THAT(Find(forward).cause, AllOf(StartsWith(kCameOutOf), HasSubstr(" in " + module + " (forward): ")))
+            << pooling.GetTypeName();
+        Weight(name).copy_(before);
+      }
+    }
+    // And the sum of two large numbers.
+    Weight("patch_embed.proj.bias").fill_(2e38);
+    Weight("pos_embed").fill_(2e38);
+    EXPECT_THAT(Find().cause, StartsWith(std::string(kCameOutOf) + "aten::add in pos_embed (forward): "))
+        << pooling.GetTypeName();
+  };
+  each_weight(ClassToken());
+  each_weight(Average());
+  each_weight(Mpvg());
 }
 
 TEST_F(NonFiniteTest, InputsThatAreNotFiniteAreNamed) {
@@ -206,6 +251,68 @@ TEST_F(NonFiniteTest, AGradientThatOverflowsIsFoundInItsLayer) {
   const Diagnosis recomputed = Find(forward, /*loss_scale=*/1e20);
   EXPECT_EQ(recomputed.cause, found.cause);
   EXPECT_EQ(recomputed.bad_gradients, found.bad_gradients);
+}
+
+// A norm multiplies gradients by one over the deviation of its input. That of the last block's first norm is tiny, and
+// so is that of the position.
+TEST_F(NonFiniteTest, AGradientThatANormMakesLargeIsTheNorms) {
+  const auto named = [&](const auto& pooling, const std::string& module) {
+    Build(pooling, /*depth=*/3, /*norm_epsilon=*/1e-12);
+    for (const auto& [name, parameter] : parameters_) {
+      const bool residual =
+          name.find(".attn.proj.") != std::string::npos || name.find(".mlp.fc2.") != std::string::npos;
+      if (name.starts_with("blocks.2.attn.") || name.starts_with("blocks.2.mlp.") || name.starts_with("head.")) {
+        Weight(name).copy_(at::randn(parameter.sizes()).mul(0.25));
+      } else if (!name.starts_with("blocks.") && !name.starts_with("norm.")) {
+        Weight(name).mul_(1e-8);  // what the tokens start with
+      } else if (residual) {
+        Weight(name).zero_();
+      }
+    }
+    const Diagnosis found = Find([&](int part) { return Loss(part); }, /*loss_scale=*/1e35);
+    EXPECT_TRUE(std::isfinite(found.loss));
+    EXPECT_THAT(found.cause,
+                StartsWith(std::string(kCameOutOf) +
+                           "aten::native_layer_norm_backward, the gradient of aten::native_layer_norm in " + module +
+                           " (backward): "));
+  };
+  named(ClassToken(), "blocks.2.norm1");
+  named(Average(), "blocks.2.norm1");
+  named(Mpvg(), "last_pos_norm");
+}
+
+// What half precision's loss scale can't help: the loss is finite, and a gradient is not, at any scale.
+TEST_F(NonFiniteTest, AGradientThatIsNoNumberAtAnyLossScaleIsFound) {
+  for (const double loss_scale : {1.0, 0x1p-24}) {
+    const Diagnosis found = Find(
+        [&](int part) {
+          const Autocast autocast(at::kHalf, c10::kCPU);
+          return Loss(part).add(parameters_["blocks.1.norm1.weight"].mul(0).sum().sqrt());
+        },
+        loss_scale);
+    EXPECT_TRUE(std::isfinite(found.loss));
+    EXPECT_TRUE(std::isnan(found.gradient_norm));
+    EXPECT_THAT(found.cause,
+                AllOf(StartsWith(kCameOutOf), HasSubstr("the gradient of aten::sqrt in blocks.1.norm1 (backward): ")));
+    EXPECT_THAT(found.bad_gradients, ElementsAre("blocks.1.norm1.weight"));
+  }
+}
+
+// As where the thread of a GPU computes layers again. Each thread numbers its operators from 0.
+TEST_F(NonFiniteTest, OperatorsOfTwoThreadsAreToldApart) {
+  Diagnosis found;
+  std::thread([&] {
+    found = Find([&](int part) {
+      at::Tensor root;
+      const at::ThreadLocalState state;
+      std::thread([&] {
+        const at::ThreadLocalStateGuard guard(state);
+        root = parameters_["head.bias"].mul(0).sum().sqrt();
+      }).join();
+      return Loss(part).add(root);
+    });
+  }).join();
+  EXPECT_THAT(found.cause, HasSubstr("the gradient of aten::sqrt in head (backward): "));
 }
 
 TEST_F(NonFiniteTest, ANormMayOverflowAlone) {
