@@ -21,8 +21,9 @@ std::string StacksOfAllThreads();
 // A thread of its own watches from the construction on. If no Beat comes for `stall_minutes`, it writes a line and the
 // stacks of all threads to standard error, gives the same text to `report`, writes a last line that names
 // `report_place` (the file that `report` writes to), and ends the process with exit code 1 at once: no destructor runs.
-// Should the report itself hang, say on the lock or the dead disk that the others wait for, the process ends all the
-// same after `report_seconds`. Time in which the whole process is stopped or the machine sleeps does not count.
+// `report` may block, to tell other processes for example. `report_seconds` after the stall was found the process ends
+// all the same, whatever hangs by then: the stacks or the report, on the lock, the dead disk or the network that the
+// others wait for. Time in which the whole process is stopped or the machine sleeps does not count.
 class Watchdog {
  public:
   Watchdog(double stall_minutes, std::string report_place, std::function<void(const std::string& text)> report,

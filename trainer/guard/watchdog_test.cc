@@ -106,6 +106,18 @@ TEST_F(WatchdogTest, AProcessThatWasStoppedGoesOn) {
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 
+[[noreturn]] void StallWithAReportThatTakesItsTime() {
+  Watchdog watchdog(
+      0.1 / kMinute, kPlace, [](const std::string&) { absl::SleepFor(absl::Seconds(1)); }, /*report_seconds=*/20);
+  absl::SleepFor(absl::InfiniteDuration());
+  _exit(0);
+}
+
+TEST_F(WatchdogTest, AReportMayTakeItsTime) {
+  EXPECT_EXIT(StallWithAReportThatTakesItsTime(), ExitedWithCode(1),
+              HasSubstr("\ngraticule: no progress for 0.1 seconds; the stacks of all threads are in "));
+}
+
 [[noreturn]] void StallWithALockThatTheReportNeeds() {
   absl::Mutex mutex;
   mutex.Lock();
