@@ -32,7 +32,9 @@ program() {
 }
 train() { trainer/train_experiment "$scratch/program" "$scratch/files" "$1" spec.textproto --set=a=b >"$scratch/log" 2>&1; }
 readonly WRITE='mkdir -p "$last"; touch "$run/experiment.textproto" "$last/model.safetensors"
-  printf "step,images_per_second,lr,data_wait\n1,512.5,0.5,0.25\n2,,,\n" >"$run/metrics.csv"'
+  printf "step,images_per_second,lr,data_wait\n1,512.5,0.5,0.25\n2,,,\n" >"$run/metrics.csv"
+  ended() { printf "{\n  \"name\": \"tiny\",\n  \"exit_reason\": \"%s\",\n  \"step\": 2\n}\n" "$1" >"$run/run.json"; }
+  ended completed'
 
 program "$WRITE" 'echo words; [[ $1 == train && $2 == spec.textproto && $4 == --set=a=b ]]; exit 0'
 train "" || fail "a good training failed: $(<"$scratch/log")"
@@ -46,8 +48,18 @@ if train ""; then fail "a failed training passed"; fi
 shows 'out of memory' "$scratch/log"
 shows 'spec.textproto: training failed' "$scratch/log"
 
-program "$WRITE" 'echo "expected val/top1 ≥ 98: 97.5, missed"; exit 1'
+program "$WRITE" 'ended "error: 1 expectation"; echo "expected val/top1 ≥ 98: 97.5, missed"; exit 1'
 train "" || fail "a missed bound failed the training: $(<"$scratch/log")"
+
+# Stopped by a signal, the program has saved what it had and exits with 0.
+program "$WRITE" 'ended "stopped by SIGTERM"; echo words; exit 0'
+if train ""; then fail "a training that was stopped passed"; fi
+shows 'words' "$scratch/log"
+shows 'spec.textproto: training did not complete: stopped by SIGTERM' "$scratch/log"
+
+program "$WRITE" 'rm "$run/run.json"'
+if train ""; then fail "a training that does not say how it ended passed"; fi
+shows 'training did not complete: no exit_reason' "$scratch/log"
 
 # What an earlier run left is not gone on with.
 mkdir -p "$scratch/files/run"

@@ -29,6 +29,9 @@ status=0
 # These lines come once training has ended well; that a bound does not hold is no failure here, but one of NAME_test.
 grep '^expected ' "$run.log" >"$folder/expected.txt" || true
 if [[ $status != 0 ]] && ! grep -qv ', holds$' "$folder/expected.txt"; then fail "$spec: training failed"; fi
+# A training that a signal stopped has ended well too, but before its last step.
+reason=$(sed -n 's/^  "exit_reason": "\(.*\)",$/\1/p' "$run/run.json") || true
+if [[ $status == 0 && $reason != completed ]]; then fail "$spec: training did not complete: ${reason:-no exit_reason}"; fi
 
 cp -- "$run/experiment.textproto" "$folder/experiment.textproto"
 cp -- "$run/checkpoints/last/model.safetensors" "$folder/model.safetensors"
