@@ -309,7 +309,8 @@ class Bench {
   const Arguments& arguments_;
   c10::Device device_ = c10::kCPU;
   ModelSummary summary_;
-  std::unique_ptr<Task> task_, teacher_;
+  std::unique_ptr<Task> task_;
+  std::unique_ptr<TeacherModel> teacher_;
   std::optional<LossScaler> loss_scaler_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Schedule> schedule_;

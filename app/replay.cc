@@ -55,7 +55,7 @@ absl::Status Replay(Arguments arguments) {
   RETURN_IF_ERROR(CopyByName(dump.model, ModelTensors(*task)), "the dump's model");
   RETURN_IF_ERROR(CopyByName(dump.objectives, ObjectiveTensors(*task)), "the dump's objectives");
   task->To(device);
-  std::unique_ptr<Task> teacher;
+  std::unique_ptr<TeacherModel> teacher;
   if (experiment.has_teacher() && !dump.batches[0].teacher_logits.defined()) {
     ASSIGN_OR_RETURN(teacher, BuildTeacher(experiment, classes, device));
   }

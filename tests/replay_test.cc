@@ -31,11 +31,17 @@ double Number(const std::string& out, const std::string& name) {
 
 class ReplayTest : public testing::Test {
  protected:
+  void SetUp() override { Train("run"); }
+
   // A run with a line for each step, and the dump of one of its steps.
-  void SetUp() override {
+  void Train(const std::string& name, const std::vector<std::string>& options = {}) {
+    run_ = folder_ + "/" + name;
+    dump_ = {};
     WriteText(folder_ + "/spec.textproto", TinySpec());
-    const ProgramResult trained =
-        RunProgram({"train", folder_ + "/spec.textproto", "--output=" + run_, "--set", "trainer.log_interval=1"});
+    std::vector<std::string> arguments = {"train", folder_ + "/spec.textproto", "--output=" + run_, "--set",
+                                          "trainer.log_interval=1"};
+    arguments.insert(arguments.end(), options.begin(), options.end());
+    const ProgramResult trained = RunProgram(arguments);
     ASSERT_EQ(trained.exit_code, 0) << trained.err;
     const std::string checkpoint = run_ + "/checkpoints/step-0000" + std::to_string(kStep);
     dump_.model = *ReadSafetensors(checkpoint + "/model.safetensors");
@@ -66,25 +72,34 @@ class ReplayTest : public testing::Test {
     return RunProgram(arguments);
   }
 
+  void ExpectAsInTraining(const ProgramResult& result) {
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    EXPECT_THAT(result.out, HasSubstr("step 12 of rank 0 of 1: 16 images in 2 parts"));
+    EXPECT_THAT(result.out, HasSubstr("\nall values are finite\n"));
+    bool found = false;
+    for (std::map<std::string, double> row : ReadMetrics(run_)) {
+      if (row["step"] != kStep + 1 || !row.contains("train/loss")) continue;
+      found = true;
+      EXPECT_NEAR(Number(result.out, "loss"), row["train/loss"], 1e-5 * row["train/loss"]) << result.out;
+      EXPECT_NEAR(Number(result.out, "gradient norm"), row["grad_norm"], 1e-5 * row["grad_norm"]) << result.out;
+    }
+    EXPECT_TRUE(found);
+  }
+
   const std::string folder_ = FreshFolder("replay");
-  const std::string run_ = folder_ + "/run";
+  std::string run_;
   Dump dump_;
 };
 
 // Drop path and the augmentations draw as they did.
-TEST_F(ReplayTest, AStepIsComputedAsInTraining) {
-  const ProgramResult result = Replay();
-  EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.out, HasSubstr("step 12 of rank 0 of 1: 16 images in 2 parts"));
-  EXPECT_THAT(result.out, HasSubstr("\nall values are finite\n"));
-  bool found = false;
-  for (std::map<std::string, double> row : ReadMetrics(run_)) {
-    if (row["step"] != kStep + 1 || !row.contains("train/loss")) continue;
-    found = true;
-    EXPECT_NEAR(Number(result.out, "loss"), row["train/loss"], 1e-5 * row["train/loss"]) << result.out;
-    EXPECT_NEAR(Number(result.out, "gradient norm"), row["grad_norm"], 1e-5 * row["grad_norm"]) << result.out;
-  }
-  EXPECT_TRUE(found);
+TEST_F(ReplayTest, AStepIsComputedAsInTraining) { ExpectAsInTraining(Replay()); }
+
+// Also one whose images are normalised otherwise.
+TEST_F(ReplayTest, ATeacherSaysWhatItSaidInTraining) {
+  const std::string teacher = run_;
+  Train("student", {"--set", "teacher.spec=" + teacher, "--set", "task.distillation={ type: SOFT }", "--set",
+                    "data.mean=[0.5, 0.5, 0.5]", "--set", "data.std=[0.5, 0.5, 0.5]"});
+  ExpectAsInTraining(Replay());
 }
 
 TEST_F(ReplayTest, TheLayerThatOverflowsIsNamed) {

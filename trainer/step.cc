@@ -37,10 +37,7 @@ TaskOutput TrainingStep::Forward(const Batch& batch, int64_t step, int part, dou
   at::manual_seed(Seed(step, part));
   Batch ready = parts_.normalize(batch);
   const AutocastScope autocast(trainer_.precision(), parts_.device);
-  if (parts_.teacher != nullptr) {
-    const c10::NoGradGuard no_grad;
-    ready.teacher_logits = parts_.teacher->Predict(ready.images, {}).at("logits").to(at::kFloat);
-  }
+  if (parts_.teacher != nullptr) ready.teacher_logits = parts_.teacher->Logits(ready.images);
   std::optional<ActivationCheckpointingScope> checkpointing;
   if (trainer_.activation_checkpointing()) checkpointing.emplace();
   return parts_.task.Train(ready, progress);

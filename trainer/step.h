@@ -17,6 +17,7 @@
 #include "trainer/loss_scaler.h"
 #include "trainer/optimizers/optimizer.h"
 #include "trainer/parts.h"
+#include "trainer/teacher.h"
 
 namespace graticule {
 
@@ -30,7 +31,7 @@ struct StepParts {
   // Null where there is none.
   Ema* ema = nullptr;
   LossScaler* loss_scaler = nullptr;
-  Task* teacher = nullptr;
+  const TeacherModel* teacher = nullptr;
   GradientReducer* reducer = nullptr;
   ProcessPlace place = {};
 };

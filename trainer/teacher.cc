@@ -1,16 +1,25 @@
 #include "trainer/teacher.h"
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <string>
 #include <system_error>
+#include <utility>
 #include <vector>
 
+#include "ATen/ops/addcmul.h"
+#include "ATen/ops/tensor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "c10/core/GradMode.h"
 #include "nn/module.h"
 #include "plugin/status.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/weights.h"
+#include "trainer/device.h"
 #include "trainer/parts.h"
 #include "trainer/spec.h"
 
@@ -29,8 +38,36 @@ absl::StatusOr<Experiment> TeacherExperiment(const Experiment& student) {
   ASSIGN_OR_RETURN(Spec spec, Spec::Load(is_run ? path + "/experiment.textproto" : path));
   Experiment& experiment = spec.experiment();
   experiment.clear_objectives();
-  *experiment.mutable_data()->mutable_image_size() = student.data().image_size();
+  Data data;
+  *data.mutable_image_size() = student.data().image_size();
+  data.mutable_mean()->Swap(experiment.mutable_data()->mutable_mean());
+  data.mutable_std()->Swap(experiment.mutable_data()->mutable_std());
+  *experiment.mutable_data() = std::move(data);
   return experiment;
+}
+
+// TeacherModel's `order`.
+absl::StatusOr<at::Tensor> OrderOfClasses(const std::vector<std::string>& teacher,
+                                          const std::vector<std::string>& student) {
+  if (teacher == student) return at::Tensor();
+  if (teacher.size() != student.size()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("names ", teacher.size(), " classes, and this experiment has ", student.size()));
+  }
+  std::map<std::string, int64_t> places;
+  for (size_t i = 0; i < teacher.size(); ++i) places.emplace(teacher[i], i);
+  std::vector<int64_t> order;
+  for (size_t i = 0; i < student.size(); ++i) {
+    const auto place = places.find(student[i]);
+    if (place == places.end()) {
+      return absl::FailedPreconditionError(absl::StrCat("has other classes than this experiment: class ", i, " is '",
+                                                        student[i], "' here, which is none there; there it is '",
+                                                        teacher[i], "'"));
+    }
+    order.push_back(place->second);
+    places.erase(place);  // each is of one class only
+  }
+  return at::tensor(order, at::kLong);
 }
 
 }  // namespace
@@ -48,8 +85,7 @@ absl::Status CheckTeacher(const Experiment& student) {
   }
   const absl::StatusOr<Experiment> experiment = TeacherExperiment(student);
   if (experiment.ok()) {
-    const MetaScope meta;
-    for (const FieldError& error : FieldErrors::FromStatus(BuildTask(*experiment, {}).status())) {
+    for (const FieldError& error : FieldErrors::FromStatus(CheckModel(*experiment))) {
       errors.Add("teacher.spec", absl::StrCat(error.path, error.path.empty() ? "" : ": ", error.message));
     }
   } else {
@@ -58,8 +94,30 @@ absl::Status CheckTeacher(const Experiment& student) {
   return errors.ToStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Task>> BuildTeacher(const Experiment& student,
-                                                   const std::vector<std::string>& class_names, c10::Device device) {
+TeacherModel::TeacherModel(std::unique_ptr<Task> task, const ChannelStatistics& own, const ChannelStatistics& student,
+                           at::Tensor order, c10::Device device)
+    : task_(std::move(task)), order_(std::move(order)) {
+  if (order_.defined()) order_ = order_.to(device);
+  if (own.mean == student.mean && own.std == student.std) return;
+  std::vector<float> scale(3), shift(3);
+  for (int c = 0; c < 3; ++c) {
+    scale[c] = student.std[c] / own.std[c];
+    shift[c] = (student.mean[c] - own.mean[c]) / own.std[c];
+  }
+  scale_ = at::tensor(scale).view({1, 3, 1, 1}).to(device);
+  shift_ = at::tensor(shift).view({1, 3, 1, 1}).to(device);
+}
+
+at::Tensor TeacherModel::Logits(const at::Tensor& images) const {
+  const c10::NoGradGuard no_grad;
+  const at::Tensor own_images = scale_.defined() ? at::addcmul(shift_, images, scale_) : images;
+  const at::Tensor logits = task_->Predict(own_images, {}).at("logits").to(at::kFloat);
+  return order_.defined() ? logits.index_select(1, order_) : logits;
+}
+
+absl::StatusOr<std::unique_ptr<TeacherModel>> BuildTeacher(const Experiment& student,
+                                                           const std::vector<std::string>& class_names,
+                                                           c10::Device device) {
   ASSIGN_OR_RETURN(const Experiment experiment, TeacherExperiment(student), "teacher.spec");
   ASSIGN_OR_RETURN(std::unique_ptr<Task> teacher, BuildTask(experiment, class_names), "teacher.spec");
   const std::string checkpoint = CheckpointOf(student.teacher());
@@ -69,10 +127,17 @@ absl::StatusOr<std::unique_ptr<Task>> BuildTeacher(const Experiment& student,
     return absl::FailedPreconditionError(absl::StrCat(
         "the teacher: ", checkpoint, " has other classes than this experiment's ", class_names.size(), ", or none"));
   }
+  at::Tensor order;
+  if (const auto names = weights.metadata.find(kClassNamesKey);
+      names != weights.metadata.end() && !class_names.empty()) {
+    ASSIGN_OR_RETURN(order, OrderOfClasses(absl::StrSplit(names->second, '\n'), class_names),
+                     absl::StrCat("the teacher: ", checkpoint));
+  }
   for (const NamedParameter& parameter : teacher->Parameters()) parameter.tensor.set_requires_grad(false);
   teacher->To(device);
   teacher->SetTraining(false);
-  return teacher;
+  return std::make_unique<TeacherModel>(std::move(teacher), StatisticsOf(experiment.data()),
+                                        StatisticsOf(student.data()), order, device);
 }
 
 }  // namespace graticule

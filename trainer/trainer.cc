@@ -788,7 +788,8 @@ class Training {
   std::unique_ptr<RunDirectory> directory_;  // of the first process
   std::unique_ptr<RunLog> log_;
   Steps steps_;
-  std::unique_ptr<Task> task_, teacher_;
+  std::unique_ptr<Task> task_;
+  std::unique_ptr<TeacherModel> teacher_;
   std::vector<TrainedParameter> parameters_;
   std::unique_ptr<Optimizer> optimizer_;
   std::unique_ptr<Schedule> schedule_;
