@@ -51,10 +51,11 @@ class Task : public Module {
   virtual TaskOutput Train(const Batch& batch, double progress) = 0;
   // Whether Train needs the batch's teacher_logits.
   virtual bool WantsTeacher() const { return false; }
-  // Adds a validation batch to `metrics` ("top1", "top5", "loss"); no objectives are run.
+  // Adds a validation batch to `metrics`, under the names of EvaluationMetrics(); no objectives are run.
   virtual void Evaluate(const Batch& batch, Metrics& metrics) = 0;
-  // Name of the evaluation metric by which checkpoints are compared, greater being better, such as "top1".
-  virtual std::string HeadlineMetric() const = 0;
+  // Such as {"top1", "top5", "loss"}, the one that says most first. Less is better of names that end in "loss", and
+  // more of all others.
+  virtual std::vector<std::string> EvaluationMetrics() const = 0;
   // What the model says of images [B,3,H,W]: at least "logits" [B,K].
   virtual std::map<std::string, at::Tensor> Predict(const at::Tensor& images, const PredictOptions& options) = 0;
   // By the objective's name, the raster index of the cell that it finds each patch of images [B,3,H,W] in: [B,N] int64.

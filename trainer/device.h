@@ -23,7 +23,8 @@ namespace graticule {
 // machine has its own.
 absl::StatusOr<c10::Device> ChooseDevice(const Trainer& trainer, int local_rank = 0);
 
-// What this thread does on GPUs is on this one from now on; nothing for the CPU. Who does not say so works on the first.
+// What this thread does on GPUs is on this one from now on; nothing for the CPU. Who does not say so works on the
+// first.
 void MakeCurrent(c10::Device device);
 
 // Threads of the CPU's kernels from now on: what the spec says, else what OMP_NUM_THREADS says, else a share of the

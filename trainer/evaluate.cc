@@ -9,7 +9,7 @@
 namespace graticule {
 
 absl::StatusOr<Metrics> Evaluate(Task& task, Loader& loader, const Normalizer& normalize, Trainer::Precision precision,
-                                 c10::Device device, const std::function<void(const Batch&)>& on_batch) {
+                                 c10::Device device, const std::function<bool(const Batch&)>& on_batch) {
   const bool was_training = task.training();
   task.SetTraining(false);
   c10::NoGradGuard no_grad;
@@ -23,7 +23,7 @@ absl::StatusOr<Metrics> Evaluate(Task& task, Loader& loader, const Normalizer& n
       if (!batch.ok()) status = batch.status();
       if (!batch.ok() || !batch->has_value()) break;
       task.Evaluate(normalize(**batch), metrics);
-      if (on_batch) on_batch(**batch);
+      if (on_batch && !on_batch(**batch)) break;
     }
   } catch (...) {
     status = CurrentExceptionToStatus("evaluation");

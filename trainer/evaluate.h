@@ -14,9 +14,10 @@
 namespace graticule {
 
 // Runs every batch of the loader through the task in evaluation mode and returns its metrics ("top1", …); `on_batch` is
-// shown each as the loader made it. The task is in training mode afterwards if it was before.
+// shown each as the loader made it, and ends it early by false. The task is in training mode afterwards if it was
+// before.
 absl::StatusOr<Metrics> Evaluate(Task& task, Loader& loader, const Normalizer& normalize, Trainer::Precision precision,
-                                 c10::Device device, const std::function<void(const Batch&)>& on_batch = nullptr);
+                                 c10::Device device, const std::function<bool(const Batch&)>& on_batch = nullptr);
 
 }  // namespace graticule
 

@@ -70,6 +70,7 @@ void RunLog::Detail(const std::string& text) {
 }
 
 void RunLog::WriteToFile(const std::string& text) {
+  file_.clear();  // a disk that was full may have room again
   file_ << absl::FormatTime("%Y-%m-%d %H:%M:%S ", absl::Now(), absl::LocalTimeZone()) << text << std::endl;
 }
 

@@ -32,7 +32,7 @@ class RegressionTask : public Task {
     return output;
   }
   void Evaluate(const Batch&, Metrics&) override {}
-  std::string HeadlineMetric() const override { return "top1"; }
+  std::vector<std::string> EvaluationMetrics() const override { return {"top1"}; }
   std::map<std::string, at::Tensor> Predict(const at::Tensor&, const PredictOptions&) override { return {}; }
   std::vector<NamedParameter> ModelParameters() const override { return Parameters(); }
   std::vector<NamedBuffer> ModelBuffers() const override { return Buffers(); }

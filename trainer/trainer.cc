@@ -4,6 +4,8 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <functional>
+#include <future>
 #include <map>
 #include <memory>
 #include <optional>
@@ -16,9 +18,11 @@
 #include "ATen/ops/_foreach_norm.h"
 #include "ATen/ops/scalar_tensor.h"
 #include "ATen/ops/stack.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "c10/core/GradMode.h"
@@ -62,6 +66,9 @@
 namespace graticule {
 namespace {
 
+// What validations of the moving average are called.
+constexpr char kOfAverage[] = "val_ema/";
+
 double Now() { return absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()); }
 
 template <typename T>
@@ -94,7 +101,7 @@ class Training {
       status = CurrentExceptionToStatus(absl::StrCat("step ", state_.step()));
     }
     if (ranks_ != nullptr && !status.ok()) ranks_->ReportFailure(std::string(status.message()));
-    Summarise(status);
+    if (begun_) Summarise(ExitReason(status, stopped_by_));
     return status;
   }
 
@@ -104,10 +111,19 @@ class Training {
     stop_signal_.emplace();  // before, there is nothing to save
     RETURN_IF_ERROR(Build());
     RETURN_IF_ERROR(Resume());
+    ASSIGN_OR_RETURN(schedule_, BuildSchedule(experiment_, steps_));
     if (chief()) RETURN_IF_ERROR(directory_->WriteSpec());
-    RETURN_IF_ERROR(OpenSinks());
     Announce();
+    // A run that was complete already stays as it is.
+    begun_ = !Complete() || state_.validated_step() != state_.step();
+    if (begun_) {
+      RETURN_IF_ERROR(OpenSinks());
+      Summarise("running");
+    }
     StartWatchdog();
+    if (options_.profile.has_value()) {
+      profiler_.emplace(*options_.profile, options_.output, ranks_->rank(), device_);
+    }
 
     training_start_ = last_save_ = Now();
     // A run that was stopped between an epoch's last step and what follows it.
@@ -116,6 +132,7 @@ class Training {
     if (profiler_.has_value()) {
       ASSIGN_OR_RETURN(const std::optional<std::string> trace, profiler_->Finish());
       if (trace.has_value()) log_->Line(absl::StrCat("wrote ", *trace));
+      if (const std::string missed = profiler_->Missed(); !missed.empty()) log_->Line(missed);
     }
     RETURN_IF_ERROR(FinishSaving());
     return stopped_by_ != 0 ? ConcludeStopped() : Conclude();
@@ -159,11 +176,17 @@ class Training {
 
   absl::Status Build() {
     steps_ = CountSteps(config_, data_.train->size());
+    if (chief()) {
+      // Beside what is built meanwhile.
+      loading_ = std::async(std::launch::async, [this] {
+        return LoadNewestCheckpoint(options_.output, [this](const std::string& text) { log_->Line(text); });
+      });
+    }
     ASSIGN_OR_RETURN(task_, BuildTask(experiment_, data_.train->class_names()));
+    RETURN_IF_ERROR(ChooseBestMetric());
     task_->To(device_);
     ASSIGN_OR_RETURN(parameters_, TrainedParameters(config_, *task_));
     ASSIGN_OR_RETURN(optimizer_, BuildOptimizer(experiment_, parameters_));
-    ASSIGN_OR_RETURN(schedule_, BuildSchedule(experiment_, steps_));
     if (experiment_.has_teacher()) {
       ASSIGN_OR_RETURN(teacher_, BuildTeacher(experiment_, data_.train->class_names(), device_));
     }
@@ -175,20 +198,33 @@ class Training {
     return absl::OkStatus();
   }
 
+  absl::Status ChooseBestMetric() {
+    std::vector<std::string> names;
+    for (const std::string& name : task_->EvaluationMetrics()) names.push_back("val/" + name);
+    for (const std::string& name : task_->EvaluationMetrics()) {
+      if (config_.ema_decay() > 0) names.push_back(kOfAverage + name);
+    }
+    best_metric_ = config_.best_metric().empty() ? names.front() : config_.best_metric();
+    if (std::find(names.begin(), names.end(), best_metric_) != names.end()) return absl::OkStatus();
+    return absl::InvalidArgumentError(absl::StrCat("trainer.best_metric: must be one of ", absl::StrJoin(names, ", "),
+                                                   "; found '", best_metric_, "'", DidYouMean(best_metric_, names)));
+  }
+
   // The first process reads; what it has read the others get from it, so that they need not see its disk.
   absl::Status Resume() {
     std::optional<Checkpoint> checkpoint;
     if (chief()) {
-      ASSIGN_OR_RETURN(checkpoint,
-                       LoadNewestCheckpoint(options_.output, [&](const std::string& text) { log_->Line(text); }));
+      ASSIGN_OR_RETURN(checkpoint, loading_.get());
       if (checkpoint.has_value()) {
+        RETURN_IF_ERROR(CheckClasses(checkpoint->model));
         RETURN_IF_ERROR(CopyByName(checkpoint->model, ModelTensors(*task_)), "resume: the model");
         RETURN_IF_ERROR(CopyByName(checkpoint->objectives, ObjectiveTensors(*task_)), "resume: the objectives");
         RETURN_IF_ERROR(optimizer_->LoadState(checkpoint->optimizer), "resume");
       } else if (!config_.initial_checkpoint().empty()) {
-        ASSIGN_OR_RETURN(const Safetensors weights, ReadWeights(config_.initial_checkpoint(), /*ema=*/true));
+        ASSIGN_OR_RETURN(const Safetensors weights, ReadWeights(config_.initial_checkpoint(), config_.initial_ema()));
         ASSIGN_OR_RETURN(const LoadReport report, LoadWeights(weights, *task_), config_.initial_checkpoint());
-        log_->Line(absl::StrCat("start from ", config_.initial_checkpoint(), ": ", report.ToString()));
+        log_->Line(absl::StrCat("start from ", config_.initial_checkpoint(),
+                                config_.initial_ema() ? ", of its moving average" : "", ": ", report.ToString()));
       }
     }
     std::vector<RankTensor> shared;
@@ -231,6 +267,40 @@ class Training {
     return ResumeState(state);
   }
 
+  // Whether the labels of the data still mean what the model has learnt.
+  absl::Status CheckClasses(const Safetensors& model) const {
+    const auto names = model.metadata.find(kClassNamesKey);
+    if (names == model.metadata.end()) return absl::OkStatus();
+    const std::vector<std::string> then = absl::StrSplit(names->second, '\n');
+    const std::vector<std::string>& now = data_.train->class_names();
+    const auto differ = std::mismatch(then.begin(), then.end(), now.begin(), now.end());
+    if (differ.first == then.end() && differ.second == now.end()) return absl::OkStatus();
+    const auto name = [](auto at, auto end) { return at == end ? "not there" : absl::StrCat("'", *at, "'"); };
+    return absl::FailedPreconditionError(absl::StrCat(
+        "the data set has other classes than when ", options_.output, " was begun: class ", differ.first - then.begin(),
+        " was ", name(differ.first, then.end()), " and is ", name(differ.second, now.end()),
+        "; another --output=DIR with --set trainer.initial_checkpoint=", options_.output,
+        " starts anew from its weights"));
+  }
+
+  // Epochs and steps of other sizes than before: the epoch under way can't be ended, and those that are left have
+  // another number of steps.
+  absl::Status ChangeSizes() {
+    const std::string change = absl::StrCat(
+        WithThousands(state_.train_size()), " training images in batches of ", state_.batch_size(), " until here, and ",
+        WithThousands(data_.train->size()), " in batches of ", config_.batch_size(), " now");
+    if (!options_.allow_changed_spec) {
+      return absl::FailedPreconditionError(
+          absl::StrCat(change, ": ", options_.output,
+                       " can't go on as it would have; with --allow-changed-spec it goes on with its "
+                       "next epoch"));
+    }
+    if (state_.epoch_steps() > 0) state_.set_epoch(state_.epoch() + 1);
+    state_.set_epoch_steps(0);
+    log_->Line(absl::StrCat(change, "; going on with epoch ", state_.epoch()));
+    return absl::OkStatus();
+  }
+
   absl::Status ResumeState(const std::string& serialized) {
     if (!state_.ParseFromString(serialized)) return absl::InternalError("the state of rank 0 can't be read");
     resumed_at_ = saved_step_ = state_.step();
@@ -247,11 +317,12 @@ class Training {
       }
     }
     state_.clear_window();
-    if (state_.epoch_steps() > steps_.per_epoch) {
-      log_->Line("epochs have another length now; going on with the next one");
-      state_.set_epoch(state_.epoch() + 1);
-      state_.set_epoch_steps(0);
+    if (state_.train_size() != data_.train->size() || state_.batch_size() != config_.batch_size()) {
+      RETURN_IF_ERROR(ChangeSizes());
     }
+    // Of sizes that never changed it is the same number.
+    steps_.total = state_.step() - state_.epoch_steps() + (config_.epochs() - state_.epoch()) * steps_.per_epoch;
+    if (config_.max_steps() > 0) steps_.total = std::min<int64_t>(steps_.total, config_.max_steps());
     if (state_.seed() != config_.seed()) {
       log_->Line(absl::StrCat("the seed was ", state_.seed(), " until here, and is ", config_.seed(), " now"));
       state_.set_seed(config_.seed());
@@ -265,7 +336,9 @@ class Training {
 
   absl::Status OpenSinks() {
     if (!chief()) return absl::OkStatus();
-    const SinkContext context{.run_directory = options_.output, .resume_step = resumed_at_};
+    const SinkContext context{.run_directory = options_.output,
+                              .resume_step = resumed_at_,
+                              .resume_validated = state_.validated_step() == state_.step()};
     std::vector<google::protobuf::Any> configs(config_.sinks().begin(), config_.sinks().end());
     if (configs.empty()) {
       for (const PluginInfo& info : RegisteredPlugins(Sink::kKind)) {
@@ -298,6 +371,7 @@ class Training {
                         WithThousands(task_->ParameterCount() - model_parameters));
     if (trained < task_->ParameterCount()) absl::StrAppend(&line, "; trained: ", WithThousands(trained));
     log_->Line(line);
+    if (experiment_.has_teacher()) log_->Line(absl::StrCat("distilled from ", experiment_.teacher().spec()));
   }
 
   void StartWatchdog() {
@@ -355,11 +429,14 @@ class Training {
     if (validate) {
       const absl::Status validated = Validate();
       // Broken validation images must not cost an epoch.
-      if (!validated.ok()) RETURN_IF_ERROR(Save());
+      if (!validated.ok() || stopped_by_ != 0) RETURN_IF_ERROR(Save());
       RETURN_IF_ERROR(validated);
+      if (stopped_by_ != 0) return absl::OkStatus();
     }
     const bool best = validate && state_.best_step() == state_.step();
-    const bool due = Complete() || best || state_.epoch() % OrDefault(config_.checkpoint_interval(), 1) == 0;
+    // Of a checkpoint that knows nothing of the validation it would be done, and recorded, once more.
+    const bool stale = validate && saved_step_ == state_.step();
+    const bool due = Complete() || best || stale || state_.epoch() % OrDefault(config_.checkpoint_interval(), 1) == 0;
     if ((due || save_wanted_) && (validate || saved_step_ != state_.step())) RETURN_IF_ERROR(Save());
     return absl::OkStatus();
   }
@@ -369,9 +446,6 @@ class Training {
     const int64_t step = state_.step();
     const std::string context = absl::StrCat("step ", step);
     const double progress = static_cast<double>(step) / steps_.total;
-    if (options_.profile.has_value() && !profiler_.has_value()) {
-      profiler_.emplace(*options_.profile, options_.output, ranks_->rank(), device_);
-    }
     if (profiler_.has_value()) RETURN_IF_ERROR(profiler_->BeginStep(step));
     Beat("data");
     Metrics of_step;
@@ -430,7 +504,7 @@ class Training {
       at::Tensor lost = at::scalar_tensor(std::isfinite(loss) ? 0 : 1, at::kLong);
       RETURN_IF_ERROR(ranks_->Sum(lost));
       // The loss scale was too large, which is how it is found out.
-      if (lost.item<int64_t>() == 0) return loss_scaler_->Check();
+      if (lost.item<int64_t>() == 0 && loss_scaler_->Check().ok()) return absl::OkStatus();
     }
     state_.set_skipped_in_a_row(state_.skipped_in_a_row() + 1);
 
@@ -466,6 +540,7 @@ class Training {
     for (size_t rank = 0; rank < causes.size(); ++rank) {
       absl::StrAppend(&message, causes.size() > 1 ? absl::StrCat("; rank ", rank, ": ") : ": ", causes[rank]);
     }
+    if (loss_scaler_ != nullptr) RETURN_IF_ERROR(loss_scaler_->Check(), message);
     if (config_.guard().on_non_finite() != Guard::SKIP) return absl::FailedPreconditionError(message);
     const int most = OrDefault(config_.guard().max_skipped(), 10);
     if (state_.skipped_in_a_row() >= most) {
@@ -546,12 +621,21 @@ class Training {
   }
 
   absl::Status Record(const std::map<std::string, double>& values) {
-    MetricsRecord record{.step = state_.step(), .epoch = Epoch(), .wall_time = Now(), .values = values};
+    const MetricsRecord record{.step = state_.step(), .epoch = Epoch(), .wall_time = Now(), .values = values};
+    return WriteToSinks([&](Sink& sink) { return sink.Write(record); });
+  }
+
+  // A sink keeps what it can't write, and tries again with the next record.
+  absl::Status WriteToSinks(const std::function<absl::Status(Sink&)>& write) {
+    absl::Status all;
     for (const auto& sink : sinks_) {
-      RETURN_IF_ERROR(sink->Write(record));
-      RETURN_IF_ERROR(sink->Flush());
+      all.Update(write(*sink));
+      all.Update(sink->Flush());
     }
-    return absl::OkStatus();
+    if (!all.ok() && sink_error_.ok()) log_->Line(absl::StrCat("metrics can't be written: ", all.message()));
+    if (all.ok() && !sink_error_.ok()) log_->Line("metrics can be written again");
+    sink_error_ = all;
+    return config_.on_save_error() == Trainer::STOP ? sink_error_ : absl::OkStatus();
   }
 
   // Means over the validation images, of which each process has measured its part.
@@ -559,9 +643,15 @@ class Training {
     const auto on_batch = [this](const Batch& batch) {
       Beat("validation");
       if (!example_.images.defined()) example_ = batch;
+      return StopSignal::Requested() == 0;
     };
     ASSIGN_OR_RETURN(const Metrics mine,
                      Evaluate(*task_, *val_loader_, *normalize_, config_.precision(), device_, on_batch));
+    // Asked to stop, nobody waits for the rest: the next process does it anew.
+    ASSIGN_OR_RETURN(const auto asked, ranks_->StartMax({StopSignal::Requested()}));
+    ASSIGN_OR_RETURN(const std::vector<int64_t> stop, asked->Wait());
+    stopped_by_ = static_cast<int>(stop[0]);
+    if (stopped_by_ != 0) return std::map<std::string, double>();
     ASSIGN_OR_RETURN(const Metrics all, SumMetrics(mine, *ranks_));
     return all.Means();
   }
@@ -574,6 +664,7 @@ class Training {
     RETURN_IF_ERROR(ranks_->Broadcast(buffers));
     std::map<std::string, double> values;
     ASSIGN_OR_RETURN(const auto metrics, EvaluateModel(), "validation");
+    if (stopped_by_ != 0) return absl::OkStatus();
     for (const auto& [name, value] : metrics) values["val/" + name] = value;
     if (ema_ != nullptr) {
       RETURN_IF_ERROR(ranks_->Broadcast(TensorsOf(ema_->State())));
@@ -581,22 +672,28 @@ class Training {
       const auto averaged = EvaluateModel();
       ema_->Swap();
       RETURN_IF_ERROR(averaged.status(), "validation of the moving average");
-      for (const auto& [name, value] : *averaged) values["val_ema/" + name] = value;
+      if (stopped_by_ != 0) return absl::OkStatus();
+      for (const auto& [name, value] : *averaged) values[kOfAverage + name] = value;
     }
     for (const auto& [name, value] : values) latest_[name] = value;
     RETURN_IF_ERROR(Record(values));
+    if (state_.validated_step() == 0) {
+      // Now, not when the training is over and fails for it.
+      for (const std::string& line : UnknownMetrics(experiment_, latest_)) log_->Line(line);
+    }
 
-    const std::string headline = "val/" + task_->HeadlineMetric();
+    const std::string first = task_->EvaluationMetrics().front(), headline = "val/" + first;
     std::string line = absl::StrFormat("epoch %d: %s %.2f %%, loss %.4g", state_.epoch(), headline, values[headline],
                                        values["val/loss"]);
-    if (ema_ != nullptr) {
-      absl::StrAppendFormat(&line, ", moving average %.2f %%", values["val_ema/" + task_->HeadlineMetric()]);
-    }
-    if (!state_.has_best_value() || values[headline] > state_.best_value()) {
-      state_.set_best_metric(headline);
-      state_.set_best_value(values[headline]);
+    if (ema_ != nullptr) absl::StrAppendFormat(&line, ", moving average %.2f %%", values[kOfAverage + first]);
+    const bool less_is_better = absl::EndsWith(best_metric_, "loss");
+    const double value = values.at(best_metric_), best = state_.best_value();
+    if (!state_.has_best_value() || state_.best_metric() != best_metric_ ||
+        (less_is_better ? value < best : value > best)) {
+      state_.set_best_metric(best_metric_);
+      state_.set_best_value(value);
       state_.set_best_step(state_.step());
-      line += ", the best so far";
+      line += best_metric_ == headline ? ", the best so far" : absl::StrCat(", the best ", best_metric_, " so far");
     }
     state_.set_validated_step(state_.step());
     log_->Line(line);
@@ -613,8 +710,7 @@ class Training {
     record.histograms["norm/weights"] = ToDoubles(NormsOfWeights());
     if (gradient_norms_.defined()) record.histograms["norm/gradients"] = ToDoubles(gradient_norms_);
     ASSIGN_OR_RETURN(record.images, DrawLabels());
-    for (const auto& sink : sinks_) RETURN_IF_ERROR(sink->WriteMedia(record));
-    return absl::OkStatus();
+    return WriteToSinks([&](Sink& sink) { return sink.WriteMedia(record); });
   }
 
   absl::StatusOr<std::map<std::string, std::string>> DrawLabels() {
@@ -679,6 +775,8 @@ class Training {
     checkpoint.state.set_graticule_version(kVersion);
     checkpoint.state.set_torch_version(TORCH_VERSION);
     checkpoint.state.set_world_size(ranks_->size());
+    checkpoint.state.set_train_size(data_.train->size());
+    checkpoint.state.set_batch_size(config_.batch_size());
     checkpoint.state.set_seconds(state_.seconds() + Now() - start_);
     for (const std::string& text : windows) checkpoint.state.add_window()->ParseFromString(text);
     checkpoint.state.mutable_latest()->clear();
@@ -734,9 +832,10 @@ class Training {
       log_->Line("the run was complete already; another --output=DIR starts a new one");
     }
     if (state_.has_best_value()) {
-      log_->Line(absl::StrFormat("best %s %.2f %% at step %s", state_.best_metric(), state_.best_value(),
+      log_->Line(absl::StrFormat("best %s %.4g at step %s", state_.best_metric(), state_.best_value(),
                                  WithThousands(state_.best_step())));
     }
+    RETURN_IF_ERROR(sink_error_);
     FieldErrors unmet;
     for (const Expectation& expectation : CheckExpectations(experiment_, latest_)) {
       log_->Line(expectation.line);
@@ -752,11 +851,11 @@ class Training {
     return unmet.empty() ? absl::OkStatus() : absl::FailedPreconditionError(unmet.ToStatus().message());
   }
 
-  // run.json, whatever the end was, unless there is no run yet.
-  void Summarise(const absl::Status& status) {
-    if (log_ == nullptr || !chief()) return;
+  // run.json: of a process that is killed it goes on saying that it runs.
+  void Summarise(const std::string& exit_reason) {
+    if (!chief()) return;
     RunSummary summary{.name = experiment_.name(),
-                       .exit_reason = ExitReason(status, stopped_by_),
+                       .exit_reason = exit_reason,
                        .step = state_.step(),
                        .total_steps = steps_.total,
                        .resumed_at = resumed_at_,
@@ -787,6 +886,7 @@ class Training {
   std::unique_ptr<Ranks> ranks_;
   std::unique_ptr<RunDirectory> directory_;  // of the first process
   std::unique_ptr<RunLog> log_;
+  std::future<absl::StatusOr<std::optional<Checkpoint>>> loading_;  // of the first process
   Steps steps_;
   std::unique_ptr<Task> task_;
   std::unique_ptr<TeacherModel> teacher_;
@@ -806,6 +906,9 @@ class Training {
   std::optional<Watchdog> watchdog_;
 
   TrainState state_;
+  std::string best_metric_;
+  bool begun_ = false;       // there is something to train or validate
+  absl::Status sink_error_;  // of the last record
   int64_t resumed_at_ = 0;
   int64_t saved_step_ = 0;                   // of the newest checkpoint that was asked for
   bool save_wanted_ = false;                 // at the next step where it can be done

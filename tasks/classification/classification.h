@@ -33,7 +33,7 @@ class ClassificationTask : public Task {
   TaskOutput Train(const Batch& batch, double progress) override;
   bool WantsTeacher() const override { return config_.has_distillation(); }
   void Evaluate(const Batch& batch, Metrics& metrics) override;
-  std::string HeadlineMetric() const override { return "top1"; }
+  std::vector<std::string> EvaluationMetrics() const override { return {"top1", "top5", "loss"}; }
   std::map<std::string, at::Tensor> Predict(const at::Tensor& images, const PredictOptions& options) override;
   std::map<std::string, at::Tensor> PredictedCells(const at::Tensor& images) override;
   std::optional<Size2d> grid() const override { return model_->backbone->grid(); }

@@ -58,13 +58,16 @@ TEST_P(TaskConformance, ATrainingStepReachesEveryParameter) {
   ExpectFiniteGradients(*task);
 }
 
-TEST_P(TaskConformance, EvaluationReportsTheHeadline) {
+TEST_P(TaskConformance, EvaluationReportsWhatItNames) {
   const auto task = Make();
   task->SetTraining(false);
   Metrics metrics;
   task->Evaluate(MakeBatch(), metrics);
   const auto means = metrics.Means();
-  ASSERT_TRUE(means.count(task->HeadlineMetric()));
+  const std::vector<std::string> names = task->EvaluationMetrics();
+  ASSERT_FALSE(names.empty());
+  EXPECT_EQ(means.size(), names.size());
+  for (const std::string& name : names) EXPECT_TRUE(means.count(name)) << name;
   for (const auto& [name, value] : means) EXPECT_TRUE(std::isfinite(value)) << name;
 }
 

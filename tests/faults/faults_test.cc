@@ -1,7 +1,9 @@
 // What goes wrong in the middle of a training.
 #include <signal.h>
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <filesystem>
 #include <functional>
 #include <string>
@@ -24,6 +26,31 @@ class FaultsTest : public FaultTest {
  protected:
   static std::string Fault(const std::string& fields) {
     return "objectives=objective { [type.googleapis.com/graticule_test.FaultObjective] { " + fields + " } }";
+  }
+  // Preloads calls that fail, as tests/faults/shim says.
+  static ProgramOptions WithFailingCalls(const std::string& faults) {
+    return {.environment = {{"LD_PRELOAD", Runfile("graticule/tests/faults/shim/fault_preload.so")},
+                            {"GRATICULE_FAULT", faults}}};
+  }
+  // Two classes of 320 images each to train with and to validate on, and the arguments for them.
+  std::vector<std::string> MakeImages() const {
+    const std::string image = Runfile("graticule/tests/testdata/square.png");
+    for (const char* split : {"train", "val"}) {
+      for (const char* name : {"a", "b"}) {
+        const std::string class_folder = folder_ + "/images/" + split + "/" + name;
+        fs::create_directories(class_folder);
+        for (int i = 0; i < 320; ++i) fs::copy_file(image, class_folder + "/" + std::to_string(i) + ".png");
+      }
+    }
+    return {"--set", "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }"};
+  }
+  // A copy of a run as it was when its newest checkpoint was that of a step.
+  void CopyAsOfStep(const std::string& from, int64_t step, const std::string& to) const {
+    fs::copy(from, to, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
+    for (const auto& entry : fs::directory_iterator(to + "/checkpoints")) {
+      const std::string name = entry.path().filename().string();
+      if (!name.starts_with("step-") || std::stoll(name.substr(5)) > step) fs::remove_all(entry.path());
+    }
   }
   const ProgramOptions with_faults_{.binary = "graticule/tests/faults/graticule_with_faults"};
 };
@@ -111,19 +138,10 @@ TEST_F(FaultsTest, ATrainingThatHangsEndsWithTheStacksOfItsThreads) {
 }
 
 TEST_F(FaultsTest, AFileThatDisappearsIsNamedAndAllowedForOrNot) {
-  const std::string image = Runfile("graticule/tests/testdata/square.png");
-  for (const char* split : {"train", "val"}) {
-    for (const char* name : {"a", "b"}) {
-      const std::string class_folder = folder_ + "/images/" + split + "/" + name;
-      fs::create_directories(class_folder);
-      for (int i = 0; i < 320; ++i) fs::copy_file(image, class_folder + "/" + std::to_string(i) + ".png");
-    }
-  }
+  const std::vector<std::string> data = MakeImages();
   const std::string gone = folder_ + "/images/train/a/7.png";
-  const std::vector<std::string> data = {
-      "--set", "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }"};
   for (const bool allowed : {true, false}) {
-    if (!fs::exists(gone)) fs::copy_file(image, gone);
+    if (!fs::exists(gone)) fs::copy_file(folder_ + "/images/train/a/8.png", gone);
     std::vector<std::string> arguments = data;
     arguments.insert(arguments.end(), {"--set", allowed ? "data.max_broken=0.01" : "data.max_broken=0"});
     Program program(TrainArguments(allowed ? "allowed" : "strict", arguments));
@@ -181,14 +199,91 @@ TEST_F(FaultsTest, ADiskThatFailsForAWhileCostsTheSavesOfThatWhile) {
       {"EROFS:open,rename,mkdir,symlink:/checkpoints:0:2", "Read-only file system"}};
   for (const auto& [fault, message] : faults) {
     fs::remove_all(Run("run"));
-    const ProgramOptions options{
-        .environment = {{"LD_PRELOAD", Runfile("graticule/tests/faults/shim/fault_preload.so")},
-                        {"GRATICULE_FAULT", fault}}};
-    const ProgramResult result = RunProgram(TrainArguments("run", {"--set", "trainer.max_steps=20"}), options);
+    const ProgramResult result =
+        RunProgram(TrainArguments("run", {"--set", "trainer.max_steps=20"}), WithFailingCalls(fault));
     EXPECT_EQ(result.exit_code, 0) << result.err;
     EXPECT_THAT(result.out, AllOf(HasSubstr("cannot save the checkpoint of step 3"), HasSubstr(message)));
     ExpectSameEnd(whole, Run("run"));
   }
+}
+
+TEST_F(FaultsTest, MetricsThatCannotBeWrittenAreWrittenLater) {
+  const std::vector<std::string> more = {"--set", "trainer.max_steps=60"};
+  const std::string whole = Train("whole", more);
+  const ProgramOptions full = WithFailingCalls("ENOSPC:write:metrics.csv:100:3;ENOSPC:write:tfevents:2000:3");
+  const ProgramResult result = RunProgram(TrainArguments("run", more), full);
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("metrics can't be written: "), HasSubstr("No space left on device"),
+                                HasSubstr("metrics can be written again")));
+  ExpectSameEnd(whole, Run("run"));
+
+  std::vector<std::string> stop = more;
+  stop.insert(stop.end(), {"--set", "trainer.on_save_error=STOP"});
+  const ProgramResult stopped = RunProgram(TrainArguments("stopped", stop), full);
+  EXPECT_EQ(stopped.exit_code, 1);
+  EXPECT_THAT(stopped.LastError(), HasSubstr("No space left on device"));
+}
+
+// A scheduler that ends a job gives it half a minute, however long a validation takes.
+TEST_F(FaultsTest, AskedToStopInAValidationItDoesItAnewLater) {
+  const std::vector<std::string> more = {"--set", "trainer.max_steps=40",      "--set", "trainer.checkpoint_steps=0",
+                                         "--set", "data.dataset.val_size=6000"};
+  const std::string whole = Train("whole", more);
+  Program program(TrainArguments("stopped", more));
+  ASSERT_TRUE(WaitUntil([&] { return program.out().find("step 40/40") != std::string::npos; }, 60)) << program.err();
+  program.Signal(SIGTERM);
+  const ProgramResult result = program.Wait();
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, AllOf(HasSubstr("stopped by SIGTERM at step 40 of 40"), Not(HasSubstr("val/top1"))));
+  EXPECT_EQ(NewestStep(Run("stopped")), 40);
+  Train("stopped", more);
+  ExpectSameEnd(whole, Run("stopped"));
+}
+
+TEST_F(FaultsTest, DataThatHasChangedIsNotTakenForWhatItWas) {
+  std::vector<std::string> arguments = MakeImages();
+  arguments.insert(arguments.end(), {"--set", "trainer.max_steps=6"});
+  Train("run", arguments);  // 40 steps an epoch
+  arguments.back() = "trainer.epochs=2";
+  arguments.push_back("--allow-changed-spec");
+  for (int i = 0; i < 160; ++i) fs::remove(folder_ + "/images/train/a/" + std::to_string(i) + ".png");
+  const ProgramResult fewer = RunProgram(TrainArguments("run", arguments));
+  EXPECT_EQ(fewer.exit_code, 0) << fewer.err;
+  EXPECT_THAT(fewer.out, AllOf(HasSubstr("640 training images in batches of 16 until here, and 480 in batches of 16"),
+                               HasSubstr("going on with epoch 1"), HasSubstr("step 35/36")));
+  // What is left is as it was said, and complete.
+  EXPECT_THAT(RunProgram(TrainArguments("run", arguments)).out, HasSubstr("the run was complete already"));
+
+  fs::remove(folder_ + "/images/train/b/0.png");
+  std::vector<std::string> same(arguments.begin(), arguments.end() - 1);
+  const ProgramResult refused = RunProgram(TrainArguments("run", same));
+  EXPECT_EQ(refused.exit_code, 1);
+  EXPECT_THAT(refused.LastError(),
+              AllOf(HasSubstr("480 training images"), HasSubstr("479"), HasSubstr("--allow-changed-spec")));
+
+  for (const char* split : {"train", "val"}) {
+    fs::rename(folder_ + "/images/" + split + "/b", folder_ + "/images/" + split + "/c");
+  }
+  const ProgramResult others = RunProgram(TrainArguments("run", arguments));
+  EXPECT_EQ(others.exit_code, 1);
+  EXPECT_THAT(others.LastError(), AllOf(HasSubstr("class 1 was 'b' and is 'c'"), HasSubstr("initial_checkpoint")));
+}
+
+TEST_F(FaultsTest, TheBestIsOfTheMetricThatIsChosen) {
+  const std::vector<std::string> more = {"--set", "trainer.epochs=3", "--set", "trainer.best_metric=val_ema/loss"};
+  const std::string run = Train("run", more);
+  double best = 1e9;
+  for (const auto& row : ReadMetrics(run)) {
+    if (row.contains("val_ema/loss")) best = std::min(best, row.at("val_ema/loss"));
+  }
+  const std::string summary = ReadText(run + "/run.json");
+  EXPECT_THAT(summary, HasSubstr("\"metric\": \"val_ema/loss\""));
+  const size_t at = summary.find("\"value\": ", summary.find("val_ema/loss"));
+  ASSERT_NE(at, std::string::npos);
+  EXPECT_NEAR(std::stod(summary.substr(at + 9)), best, 1e-6);
+  const ProgramResult wrong = RunProgram(TrainArguments("wrong", {"--set", "trainer.best_metric=val/top11"}));
+  EXPECT_EQ(wrong.exit_code, 1);
+  EXPECT_THAT(wrong.LastError(), AllOf(HasSubstr("trainer.best_metric"), HasSubstr("did you mean 'val/top1'")));
 }
 
 TEST_F(FaultsTest, CheckpointsComeByMinutesTooAndEveryNthStays) {
@@ -216,11 +311,7 @@ TEST_F(FaultsTest, HalfPrecisionWithCheckpointedActivationsGoesOnExactly) {
       "--set", "trainer.precision=FP16",        "--set", "trainer.activation_checkpointing=true",
       "--set", "trainer.keep_checkpoints=1000", "--set", "trainer.max_steps=30"};
   const std::string whole = Train("whole", more);
-  fs::copy(whole, Run("resumed"), fs::copy_options::recursive | fs::copy_options::copy_symlinks);
-  for (const auto& entry : fs::directory_iterator(Run("resumed") + "/checkpoints")) {
-    const std::string name = entry.path().filename().string();
-    if (name == "last" || name > "step-000012") fs::remove_all(entry.path());
-  }
+  CopyAsOfStep(whole, 12, Run("resumed"));
   const ProgramResult rest = RunProgram(TrainArguments("resumed", more));
   ASSERT_EQ(rest.exit_code, 0) << rest.err;
   EXPECT_THAT(rest.out, AllOf(HasSubstr("fp16 autocast"), HasSubstr("resumed at step 12 of 30")));
@@ -229,6 +320,27 @@ TEST_F(FaultsTest, HalfPrecisionWithCheckpointedActivationsGoesOnExactly) {
   for (const auto& row : ReadMetrics(whole)) {
     if (row.contains("train/loss")) EXPECT_EQ(row.at("loss_scale"), 65536);
   }
+}
+
+// Of three numbers the order of their sum counts, so each process must sum up in the same one from its first step on.
+TEST_F(FaultsTest, ThreeProcessesGoOnExactly) {
+  const std::vector<std::string> more = {"--processes=3",
+                                         "--set",
+                                         "trainer.batch_size=12",
+                                         "--set",
+                                         "trainer.accumulation_steps=1",
+                                         "--set",
+                                         "trainer.keep_checkpoints=1000",
+                                         "--set",
+                                         "trainer.max_steps=30",
+                                         "--set",
+                                         "trainer.distributed.bucket_mebibytes=0.01"};
+  const std::string whole = Train("whole", more);
+  CopyAsOfStep(whole, 12, Run("resumed"));
+  const ProgramResult rest = RunProgram(TrainArguments("resumed", more));
+  ASSERT_EQ(rest.exit_code, 0) << rest.err;
+  EXPECT_THAT(rest.out, HasSubstr("resumed at step 12 of 30"));
+  ExpectSameEnd(whole, Run("resumed"));
 }
 
 }  // namespace

@@ -37,7 +37,7 @@ class FakeTask : public Task {
 
   TaskOutput Train(const Batch&, double) override { return {}; }
   void Evaluate(const Batch&, Metrics&) override {}
-  std::string HeadlineMetric() const override { return "top1"; }
+  std::vector<std::string> EvaluationMetrics() const override { return {"top1"}; }
   std::map<std::string, at::Tensor> Predict(const at::Tensor&, const PredictOptions&) override { return {}; }
   std::vector<NamedParameter> ModelParameters() const override {
     std::vector<NamedParameter> parameters = Parameters();

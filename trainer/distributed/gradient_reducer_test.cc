@@ -174,6 +174,26 @@ int MeansAreThoseOfTheWholeBatch() {
   return 0;
 }
 
+// A process that has just been started and one that is at its tenth step sum up in the same order.
+int EqualStepsGiveTheSameBits() {
+  const auto ranks = JoinOrDie();
+  Model model;
+  const auto reducer = MakeReducer(model, *ranks);
+  const auto [x, target] = Batch(0);
+  std::vector<std::vector<at::Tensor>> gradients;
+  for (int step = 0; step < 4; ++step) {
+    EXIT_IF_ERROR(reducer->Backward(model.Loss(Share(x, *ranks), Share(target, *ranks), true), true));
+    gradients.emplace_back();
+    for (const RankTensor& parameter : model.Parameters()) {
+      gradients.back().push_back(parameter.tensor.grad().clone());
+      CHECK(gradients.back().back().equal(gradients[0][gradients.back().size() - 1]))
+          << parameter.name << " at step " << step;
+    }
+    Forget(model.Parameters());
+  }
+  return 0;
+}
+
 int PartsAreSentOnce() {
   const auto ranks = JoinOrDie();
   Model model, reference;
@@ -364,6 +384,7 @@ TEST(GradientReducerTest, AloneItIsAPlainBackwardPass) {
 }
 
 TEST(GradientReducerTest, MeansAreThoseOfTheWholeBatch) { ExpectAllWell("MeansAreThoseOfTheWholeBatch"); }
+TEST(GradientReducerTest, EqualStepsGiveTheSameBits) { ExpectAllWell("EqualStepsGiveTheSameBits", {3, 4}); }
 TEST(GradientReducerTest, PartsAreSentOnce) { ExpectAllWell("PartsAreSentOnce", {2}); }
 TEST(GradientReducerTest, UnusedParametersAreNoObstacle) { ExpectAllWell("UnusedParametersAreNoObstacle"); }
 TEST(GradientReducerTest, GradientsInPartsAreSentWhole) {
@@ -418,6 +439,7 @@ int main(int argc, char** argv) {
   using namespace graticule;
   return RunTestsOrRank(argc, argv,
                         {{"MeansAreThoseOfTheWholeBatch", MeansAreThoseOfTheWholeBatch},
+                         {"EqualStepsGiveTheSameBits", EqualStepsGiveTheSameBits},
                          {"PartsAreSentOnce", PartsAreSentOnce},
                          {"UnusedParametersAreNoObstacle", UnusedParametersAreNoObstacle},
                          {"CheckpointedTwice", CheckpointedTwice},

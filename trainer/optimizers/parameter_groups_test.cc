@@ -73,7 +73,7 @@ class LayerlessTask : public Task {
 
   TaskOutput Train(const Batch&, double) override { return {}; }
   void Evaluate(const Batch&, Metrics&) override {}
-  std::string HeadlineMetric() const override { return ""; }
+  std::vector<std::string> EvaluationMetrics() const override { return {""}; }
   std::map<std::string, at::Tensor> Predict(const at::Tensor&, const PredictOptions&) override { return {}; }
   std::vector<NamedParameter> ModelParameters() const override { return Parameters(); }
   std::vector<NamedBuffer> ModelBuffers() const override { return {}; }

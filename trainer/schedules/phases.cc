@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "absl/strings/str_cat.h"
 
@@ -28,13 +29,24 @@ void Phases::Check(const ScheduleContext& context, FieldErrors& errors) const {
   }
 }
 
+namespace {
+
+// Of the cool-down what trainer.max_steps leaves, which cuts the training's end off.
+double CooldownSteps(const Phases& phases, const ScheduleContext& context) {
+  const int64_t cut = std::max<int64_t>(0, context.epochs * context.steps_per_epoch - context.total_steps);
+  const double steps = std::round(phases.cooldown_epochs * static_cast<double>(context.steps_per_epoch));
+  return std::max(0.0, steps - static_cast<double>(cut));
+}
+
+}  // namespace
+
 PhasedSchedule::PhasedSchedule(const Phases& phases, const ScheduleContext& context)
     : peak_(context.learning_rate),
       steps_per_epoch_(static_cast<double>(context.steps_per_epoch)),
       warmup_learning_rate_(phases.warmup_learning_rate),
       warmup_steps_(std::round(phases.warmup_epochs * steps_per_epoch_)),
       begin_(phases.warmup_prefix ? warmup_steps_ : 0),
-      end_(static_cast<double>(context.total_steps) - std::round(phases.cooldown_epochs * steps_per_epoch_)),
+      end_(static_cast<double>(context.total_steps) - CooldownSteps(phases, context)),
       length_(std::max(0.0, end_ - begin_)) {}
 
 double PhasedSchedule::LearningRate(int64_t step) const {

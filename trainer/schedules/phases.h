@@ -36,7 +36,8 @@ struct Phases {
 //   s < W:          warmup_learning_rate + s / W · (peak − warmup_learning_rate)
 //   W ≤ s < S − C:  Proper(s − s₀)
 //   s ≥ S − C:      Proper(S − C − s₀), what it ends at
-// Warm-up and prefix are timm's. A training that trainer.max_steps ends in its warm-up never leaves the first line.
+// Warm-up and prefix are timm's. C is less by the steps that trainer.max_steps cuts off. A training that it ends in the
+// warm-up never leaves the first line.
 class PhasedSchedule : public Schedule {
  public:
   double LearningRate(int64_t step) const final;

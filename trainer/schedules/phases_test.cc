@@ -1,6 +1,8 @@
 #include "trainer/schedules/phases.h"
 
+#include <cstdint>
 #include <limits>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -84,6 +86,15 @@ TEST(PhasesTest, ATrainingThatIsCutShortKeepsItsWarmup) {
   EXPECT_EQ(nothing_left.length(), 0);
   EXPECT_EQ(nothing_left.Share(0), 1);
   ExpectLearningRates(nothing_left, {{3, 1.5}, {4, 100}, {5, 100}});
+}
+
+TEST(PhasesTest, WhatIsCutIsTheCooldownFirst) {
+  const Config config{.cooldown = 2.5};  // 10 steps of 40
+  for (const auto& [total, length] : std::map<int64_t, double>{{40, 30}, {38, 30}, {30, 30}, {8, 8}}) {
+    ScheduleContext cut = kContext;
+    cut.total_steps = total;
+    EXPECT_EQ(CountingSchedule(config, cut).length(), length) << total;
+  }
 }
 
 absl::Status CheckPhases(const Phases& phases, const ScheduleContext& context = kContext) {
