@@ -18,6 +18,10 @@ struct Expectation {
 // One for each of the experiment's `expected`; a metric that is not there holds no bound.
 std::vector<Expectation> CheckExpectations(const Experiment& experiment, const std::map<std::string, double>& metrics);
 
+// A line for each of them whose metric is none of the `known` ones, such as after the first validation: the training
+// would end with it.
+std::vector<std::string> UnknownMetrics(const Experiment& experiment, const std::map<std::string, double>& known);
+
 }  // namespace graticule
 
 #endif  // GRATICULE_TRAINER_EXPECTATIONS_H_

@@ -1,5 +1,6 @@
 #include "trainer/expectations.h"
 
+#include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
 namespace graticule {
@@ -29,6 +30,16 @@ TEST(ExpectationsTest, BoundsHoldOrAreMissed) {
   EXPECT_EQ(found[4].line, "expected val/top1 ≥ 98 ≤ 99: 98.25, holds");
   EXPECT_TRUE(found[0].holds && !found[1].holds && found[2].holds && !found[3].holds && found[4].holds);
   EXPECT_TRUE(CheckExpectations(Experiment(), {}).empty());
+}
+
+TEST(ExpectationsTest, MetricsThatThereAreNotAreNamed) {
+  Experiment experiment;
+  for (const char* metric : {"val/top1", "val/top11", "gone"}) experiment.add_expected()->set_metric(metric);
+  experiment.mutable_expected(1)->set_min(98);
+  experiment.mutable_expected(2)->set_max(1);
+  EXPECT_THAT(UnknownMetrics(experiment, {{"val/top1", 0}, {"val/top5", 0}}),
+              testing::ElementsAre("expected val/top11 ≥ 98: there is no such metric; did you mean 'val/top1'?",
+                                   "expected gone ≤ 1: there is no such metric"));
 }
 
 }  // namespace

@@ -2,9 +2,7 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <memory>
@@ -13,22 +11,30 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_split.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "plugin/file.h"
+#include "plugin/logging.h"
 #include "plugin/status.h"
+#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/spec.h"
+#include "trainer/spec_changes.h"
 
 namespace graticule {
 namespace {
 
-// The first lines in which two texts differ, for a message.
-std::string FirstDifference(const std::string& before, const std::string& now) {
-  const std::vector<std::string> a = absl::StrSplit(before, '\n'), b = absl::StrSplit(now, '\n');
-  for (size_t i = 0; i < std::max(a.size(), b.size()); ++i) {
-    const std::string x = i < a.size() ? a[i] : "", y = i < b.size() ? b[i] : "";
-    if (x != y) return absl::StrCat("line ", i + 1, " was '", x, "' and is '", y, "'");
+namespace fs = std::filesystem;
+
+constexpr char kWaysOut[] = "; give another --output=DIR, or go on with it by --allow-changed-spec";
+
+// What a training writes over, adds to, or goes on with. Beside it lies a spec, which was there first.
+std::vector<std::string> FilesOfARun(const std::string& path) {
+  std::vector<std::string> found;
+  for (const char* name : {"checkpoints", "log.txt", "metrics.csv", "run.json"}) {
+    std::error_code error;
+    if (fs::exists(path + "/" + name, error)) found.push_back(name);
   }
-  return "nothing";
+  return found;
 }
 
 }  // namespace
@@ -37,37 +43,62 @@ absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::stri
                                                                  bool allow_changed_spec) {
   std::unique_ptr<RunDirectory> run(new RunDirectory(path, PrintExperiment(experiment)));
   std::error_code error;
-  std::filesystem::create_directories(path, error);
+  fs::create_directories(path, error);
   if (error) return absl::UnavailableError(absl::StrCat("cannot create ", path, ": ", error.message()));
+  // Before a lock is left in a folder that is not ours.
+  const std::vector<std::string> files = FilesOfARun(path);
+  if (!files.empty() && !fs::exists(run->spec_path(), error) && !allow_changed_spec) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path, " has ", absl::StrJoin(files, ", "),
+                     ", but no experiment.textproto: it is no run's folder, or the run's spec is lost", kWaysOut));
+  }
   RETURN_IF_ERROR(run->Lock());
 
-  const auto before = ReadFile(run->spec_path());
+  const absl::StatusOr<std::string> before = ReadFile(run->spec_path());
+  if (!before.ok() && !absl::IsNotFound(before.status())) return before.status();
   run->spec_is_written_ = before.ok() && *before == run->spec_;
-  if (before.ok() && !run->spec_is_written_ && !allow_changed_spec &&
-      std::filesystem::exists(path + "/checkpoints/last", error)) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, " holds a run of another spec (", FirstDifference(*before, run->spec_),
-                     "); give another --output=DIR, or go on with it by --allow-changed-spec"));
+  ASSIGN_OR_RETURN(const bool has_begun, HasCheckpoint(path));
+  if (!has_begun) {
+    RETURN_IF_ERROR(run->WriteSpec());
+  } else if (before.ok() && !run->spec_is_written_ && !allow_changed_spec) {
+    RETURN_IF_ERROR(run->CheckSpec(experiment));
   }
   return run;
 }
 
-RunDirectory::~RunDirectory() {
-  if (lock_ >= 0) close(lock_);
-}
-
 absl::Status RunDirectory::Lock() {
-  lock_ = open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (lock_ < 0) return ErrnoStatus("open", path_);
+  // Not the folder itself: network file systems lock files that are open for writing.
+  const std::string file = path_ + "/lock";
+  lock_ = Descriptor(open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
+  if (lock_.get() < 0) return ErrnoStatus("open", file);
   // It ends with the process, however that ends.
-  if (flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
+  if (flock(lock_.get(), LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
+  if (errno == EWOULDBLOCK) {
     return absl::FailedPreconditionError(absl::StrCat("another process is training into ", path_));
   }
+  LOG(WARNING) << ErrnoStatus("lock", file).message() << "; a second training into " << path_
+               << " would not be refused";
   return absl::OkStatus();
 }
 
-absl::Status RunDirectory::WriteSpec() const {
-  return spec_is_written_ ? absl::OkStatus() : WriteFileAtomically(spec_path(), spec_);
+absl::Status RunDirectory::CheckSpec(const Experiment& experiment) const {
+  const absl::StatusOr<Spec> before = Spec::Load(spec_path());
+  if (!before.ok()) {
+    const std::string errors = absl::StrReplaceAll(std::string(before.status().message()), {{"\n", "; "}});
+    return absl::FailedPreconditionError(
+        absl::StrCat("the spec of the run in ", path_, " cannot be read (", errors, ")", kWaysOut));
+  }
+  const std::vector<std::string> changes = SpecChanges(before->experiment(), experiment);
+  if (changes.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      absl::StrCat(path_, " holds a run of another spec: ", absl::StrJoin(changes, ", "), kWaysOut));
+}
+
+absl::Status RunDirectory::WriteSpec() {
+  if (spec_is_written_) return absl::OkStatus();
+  RETURN_IF_ERROR(WriteFileAtomically(spec_path(), spec_));
+  spec_is_written_ = true;
+  return absl::OkStatus();
 }
 
 }  // namespace graticule
