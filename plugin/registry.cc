@@ -57,7 +57,6 @@ void UnregisterPlugin(const std::string& kind, const std::string& name) {
 
 absl::StatusOr<AnyFactory> FindFactory(const std::string& kind, const google::protobuf::Any& config) {
   const std::string name = AnyTypeName(config);
-  if (name.empty()) return absl::InvalidArgumentError(absl::StrCat("no ", kind, " is chosen"));
   RETURN_IF_ERROR(CheckPluginType(kind, name));
   Plugins& plugins = Plugins::Get();
   absl::MutexLock lock(&plugins.mutex);
@@ -83,6 +82,7 @@ std::string AnyTypeName(const google::protobuf::Any& any) {
 }
 
 absl::Status CheckPluginType(std::string_view kind, std::string_view name) {
+  if (name.empty()) return absl::InvalidArgumentError(absl::StrCat("no ", std::string(kind), " is chosen"));
   std::vector<std::string> of_kind;
   std::string other_kind;
   for (const PluginInfo& info : RegisteredPlugins()) {

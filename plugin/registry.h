@@ -56,7 +56,7 @@ std::vector<PluginInfo> RegisteredPlugins(std::string_view kind = "");
 // "graticule.Vit" for "type.googleapis.com/graticule.Vit".
 std::string AnyTypeName(const google::protobuf::Any& any);
 
-// The error for a config type that is not registered for `kind`; OK if it is.
+// The error for a config type that is not registered for `kind`, or for none; OK if it is.
 absl::Status CheckPluginType(std::string_view kind, std::string_view name);
 
 template <typename T>

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <thread>
 #include <tuple>
@@ -38,6 +39,11 @@ Size2d ReadImageSize(const Data& data, FieldErrors& errors) {
     return {};
   }
   return {data.image_size(0), data.image_size(data.image_size_size() - 1)};
+}
+
+// A transform's own mistakes are said also where the size is one, of which it is not told.
+TransformContext ContextOf(const Data& data, Size2d image_size) {
+  return {.image_size = image_size.area() > 0 ? image_size : Size2d{224, 224}, .statistics = StatisticsOf(data)};
 }
 
 template <typename T>
@@ -97,7 +103,7 @@ void CheckDataFields(const Data& data, FieldErrors& errors) {
   }
 }
 
-void CheckTrainerFields(const Trainer& trainer, FieldErrors& errors) {
+void CheckTrainerFields(const Trainer& trainer, bool resumes, FieldErrors& errors) {
   const auto positive = [&](const char* name, double value) {
     if (!(value > 0 && std::isfinite(value))) {
       errors.Add(absl::StrCat("trainer.", name), absl::StrCat("must be positive, found ", value));
@@ -144,8 +150,8 @@ void CheckTrainerFields(const Trainer& trainer, FieldErrors& errors) {
     errors.Add("trainer.accumulation_steps",
                absl::StrCat(trainer.accumulation_steps(), " does not divide batch_size ", trainer.batch_size()));
   }
-  if (std::error_code ignored;
-      !trainer.initial_checkpoint().empty() && !std::filesystem::exists(trainer.initial_checkpoint(), ignored)) {
+  if (std::error_code ignored; !resumes && !trainer.initial_checkpoint().empty() &&
+                               !std::filesystem::exists(trainer.initial_checkpoint(), ignored)) {
     errors.Add("trainer.initial_checkpoint", absl::StrCat(trainer.initial_checkpoint(), ": no such file or folder"));
   }
   errors.Add("trainer.device", ChooseDevice(trainer).status());
@@ -168,6 +174,9 @@ void CheckExpected(const Experiment& experiment, FieldErrors& errors) {
       if (given && std::isnan(bound)) errors.Add(absl::StrCat(path, ".", name), "must be a number");
     }
     if (!expected.has_min() && !expected.has_max()) errors.Add(path, "has neither min nor max");
+    if (expected.has_min() && expected.has_max() && expected.min() > expected.max()) {
+      errors.Add(path, absl::StrCat("no value holds: min is ", expected.min(), ", max ", expected.max()));
+    }
   }
 }
 
@@ -253,8 +262,7 @@ DataParts MakeEvalParts(const Data& data, FieldErrors& errors) {
   DataParts parts;
   parts.image_size = ReadImageSize(data, errors);
   parts.eval_transforms =
-      MakeEach<Transform>(data.eval_transforms(), "data.eval_transforms",
-                          {.image_size = parts.image_size, .statistics = StatisticsOf(data)}, errors);
+      MakeEach<Transform>(data.eval_transforms(), "data.eval_transforms", ContextOf(data, parts.image_size), errors);
   FieldErrors of_decoding;
   parts.decode = DecodeOptions::From(data.decoding(), of_decoding);
   errors.Add("data.decoding", of_decoding.ToStatus());
@@ -268,8 +276,7 @@ absl::StatusOr<DataParts> BuildData(const Experiment& experiment) {
   FieldErrors errors;
   DataParts parts = MakeEvalParts(data, errors);
   parts.train_transforms =
-      MakeEach<Transform>(data.train_transforms(), "data.train_transforms",
-                          {.image_size = parts.image_size, .statistics = StatisticsOf(data)}, errors);
+      MakeEach<Transform>(data.train_transforms(), "data.train_transforms", ContextOf(data, parts.image_size), errors);
   parts.train = OpenSplit(data, Split::kTrain, errors);
   // One mistake in a data set's config is one error, not one a split.
   if (parts.train != nullptr) parts.val = OpenSplit(data, Split::kVal, errors);
@@ -324,6 +331,14 @@ absl::StatusOr<std::unique_ptr<Schedule>> BuildSchedule(const Experiment& experi
 
 namespace {
 
+// Of a slot whose plugin could not be made because something else is wrong: whether it can be chosen at all.
+void CheckSlot(std::string_view kind, const std::string& path, const google::protobuf::Any& plugin,
+               FieldErrors& errors) {
+  const auto is_here = [&](const FieldError& error) { return error.path == path; };
+  if (std::any_of(errors.errors().begin(), errors.errors().end(), is_here)) return;
+  errors.Add(path, CheckPluginType(kind, AnyTypeName(plugin)));
+}
+
 // The task on the meta device: its shapes without weights. Nothing where it has mistakes.
 std::unique_ptr<Task> CheckTask(const Experiment& experiment, const std::vector<std::string>& class_names,
                                 FieldErrors& errors) {
@@ -331,13 +346,21 @@ std::unique_ptr<Task> CheckTask(const Experiment& experiment, const std::vector<
   FieldErrors of_the_data;
   const Size2d image_size = ReadImageSize(experiment.data(), of_the_data);
   // What the task would say of a size that is wrong in itself helps nobody.
-  if (!of_the_data.empty()) return nullptr;
-  auto task = Registry<Task>::Create(experiment.task(), MakeTaskContext(experiment, image_size, class_names));
-  // A task places its mistakes in the spec; one without a place is about the slot.
-  for (const FieldError& error : FieldErrors::FromStatus(task.status())) {
-    errors.Add(error.path.empty() ? "task" : error.path, error.message);
+  if (of_the_data.empty()) {
+    auto task = Registry<Task>::Create(experiment.task(), MakeTaskContext(experiment, image_size, class_names));
+    if (task.ok()) return *std::move(task);
+    // A task places its mistakes in the spec; one without a place is about the slot.
+    for (const FieldError& error : FieldErrors::FromStatus(task.status())) {
+      errors.Add(error.path.empty() ? "task" : error.path, error.message);
+    }
   }
-  return task.ok() ? *std::move(task) : nullptr;
+  CheckSlot(Task::kKind, "task", experiment.task(), errors);
+  CheckSlot("backbone", "backbone", experiment.backbone(), errors);
+  CheckSlot("pooling", "pooling", experiment.pooling(), errors);
+  for (int i = 0; i < experiment.objectives_size(); ++i) {
+    CheckSlot("objective", absl::StrCat("objectives[", i, "].objective"), experiment.objectives(i).objective(), errors);
+  }
+  return nullptr;
 }
 
 // Some samples, through their split's transforms: whether what comes out has the model's size shows only then. Broken
@@ -380,10 +403,10 @@ absl::Status CheckModel(const Experiment& experiment) {
   return errors.ToStatus();
 }
 
-absl::StatusOr<DataParts> CheckExperiment(const Experiment& experiment) {
+absl::StatusOr<DataParts> CheckExperiment(const Experiment& experiment, bool resumes) {
   FieldErrors errors;
   CheckName(experiment.name(), errors);
-  CheckTrainerFields(experiment.trainer(), errors);
+  CheckTrainerFields(experiment.trainer(), resumes, errors);
   CheckExpected(experiment, errors);
   auto data = BuildData(experiment);
   errors.Add("", data.status());
@@ -419,7 +442,11 @@ absl::StatusOr<DataParts> CheckExperiment(const Experiment& experiment) {
     }
   }
   // What a schedule would say of a peak that is wrong in itself helps nobody.
-  if (trainer.learning_rate() > 0) errors.Add("trainer.schedule", BuildSchedule(experiment, steps).status());
+  if (trainer.learning_rate() > 0) {
+    errors.Add("trainer.schedule", BuildSchedule(experiment, steps).status());
+  } else {
+    CheckSlot(Schedule::kKind, "trainer.schedule", trainer.schedule(), errors);
+  }
   for (int i = 0; i < trainer.sinks_size(); ++i) {
     errors.Add(absl::StrCat("trainer.sinks[", i, "]"), CheckPluginType(Sink::kKind, AnyTypeName(trainer.sinks(i))));
   }

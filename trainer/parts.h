@@ -49,8 +49,9 @@ struct DataParts {
 
 // Every mistake of an experiment that needs no training to be found, as FieldErrors with the spec's field paths. Opens
 // the data set, which is returned where all is well, so that it need not be opened twice; makes no weights (the model
-// is built on the meta device) and writes nothing.
-absl::StatusOr<DataParts> CheckExperiment(const Experiment& experiment);
+// is built on the meta device) and writes nothing. Of a training that `resumes` the initial_checkpoint, which it does
+// not read, may be gone.
+absl::StatusOr<DataParts> CheckExperiment(const Experiment& experiment, bool resumes = false);
 // Those of the model alone and of what it needs to predict: the data set may be absent.
 absl::Status CheckModel(const Experiment& experiment);
 

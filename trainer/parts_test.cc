@@ -30,6 +30,7 @@ using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsSupersetOf;
+using ::testing::UnorderedElementsAre;
 using ::testing::UnorderedElementsAreArray;
 
 constexpr char kTiny[] = R"pb(
@@ -182,6 +183,13 @@ std::vector<Mistake> OtherMistakes() {
       {"trainer.schedule", [](E e) { *e.mutable_trainer()->mutable_schedule() = OfType("graticule.AdamW"); }},
       {"trainer.sinks[0]", [](E e) { *e.mutable_trainer()->mutable_sinks(0) = OfType("graticule.Cosine"); }},
       {"expected[0]", [](E e) { e.add_expected()->set_min(90); }},
+      {"expected[0]",
+       [](E e) {
+         Expected& expected = *e.add_expected();
+         expected.set_metric("val/top1");
+         expected.set_min(3);
+         expected.set_max(2);
+       }},
   };
 }
 
@@ -211,6 +219,40 @@ TEST(CheckExperimentTest, AllMistakesComeTogether) {
     paths.push_back(mistake.path);
   }
   EXPECT_THAT(ErrorPaths(CheckExperiment(experiment).status()), UnorderedElementsAreArray(paths));
+}
+
+TEST(CheckExperimentTest, AnImageSizeThatIsNoneHidesOnlyWhatDependsOnIt) {
+  Experiment experiment = Tiny();
+  std::vector<std::string> paths = {"data.image_size"};
+  for (const Mistake& mistake : IndependentMistakes()) {
+    mistake.make(experiment);
+    if (mistake.path != "backbone.patch_size") paths.push_back(mistake.path);
+  }
+  experiment.mutable_data()->clear_image_size();
+  *experiment.mutable_data()->add_train_transforms() = Plugin("Resize] { crop_pct: 2 }");
+  paths.push_back("data.train_transforms[2].crop_pct");
+  EXPECT_THAT(ErrorPaths(CheckExperiment(experiment).status()), UnorderedElementsAreArray(paths));
+}
+
+TEST(CheckExperimentTest, WhatMustBeChosenIsMissedAllAtOnce) {
+  EXPECT_THAT(
+      ErrorPaths(CheckExperiment(Experiment()).status()),
+      UnorderedElementsAre("task", "backbone", "pooling", "data.dataset", "data.image_size", "trainer.epochs",
+                           "trainer.batch_size", "trainer.learning_rate", "trainer.optimizer", "trainer.schedule"));
+  // A task that lacks its backbone says so itself.
+  Experiment experiment = Tiny();
+  experiment.clear_backbone();
+  experiment.clear_pooling();
+  experiment.mutable_objectives(0)->clear_objective();
+  EXPECT_THAT(ErrorPaths(CheckExperiment(experiment).status()),
+              UnorderedElementsAre("backbone", "pooling", "objectives[0].objective"));
+}
+
+TEST(CheckExperimentTest, ATrainingThatGoesOnNeedsNotWhatItStartedFrom) {
+  Experiment experiment = Tiny();
+  experiment.mutable_trainer()->set_initial_checkpoint("none");
+  EXPECT_THAT(ErrorPaths(CheckExperiment(experiment).status()), ElementsAre("trainer.initial_checkpoint"));
+  EXPECT_TRUE(CheckExperiment(experiment, /*resumes=*/true).ok());
 }
 
 TEST(CheckExperimentTest, MessagesSayWhatWasFound) {

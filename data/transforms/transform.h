@@ -14,7 +14,7 @@
 namespace graticule {
 
 struct TransformContext {
-  Size2d image_size;             // that the model wants; the default size of crops and resizes
+  Size2d image_size;             // that the model wants, positive; the default size of crops and resizes
   ChannelStatistics statistics;  // by which the images will be normalised: "mean colour" means its mean
 };
 
