@@ -45,9 +45,7 @@ absl::StatusOr<ProfiledSteps> ParseProfiledSteps(const std::string& text) {
 }
 
 StepProfiler::StepProfiler(const ProfiledSteps& steps, const std::string& run_directory, int rank, c10::Device device)
-    : steps_(steps),
-      path_(absl::StrCat(run_directory, "/trace-rank", rank, "-steps-", steps.first, "-", steps.last, ".json")),
-      device_(device) {
+    : steps_(steps), prefix_(absl::StrCat(run_directory, "/trace-rank", rank, "-steps-")), device_(device) {
   // Without a GPU Kineto calls that an error: on standard error, and in the trace.
   if (device_.is_cpu()) setenv("KINETO_LOG_LEVEL", "5", /*overwrite=*/0);
 }
@@ -67,7 +65,9 @@ absl::Status StepProfiler::BeginStep(int64_t step) {
       profiler::prepareProfiler(config, activities);
       profiler::enableProfiler(config, activities);
       on_ = true;
+      traced_ = {step, step};
     }
+    traced_->last = step;
     step_.emplace(absl::StrCat("step ", step));
   } catch (...) {
     return CurrentExceptionToStatus("profiler");
@@ -85,7 +85,8 @@ absl::StatusOr<std::optional<std::string>> StepProfiler::Finish() {
   if (!on_) return std::nullopt;
   on_ = false;
   step_.reset();
-  const std::string partial = path_ + ".partial";
+  const std::string path = absl::StrCat(prefix_, traced_->first, "-", traced_->last, ".json");
+  const std::string partial = path + ".partial";
   try {
     // Kernels that still run belong to the last step.
     if (!device_.is_cpu()) c10::impl::VirtualGuardImpl(device_.type()).synchronizeDevice(device_.index());
@@ -101,8 +102,14 @@ absl::StatusOr<std::optional<std::string>> StepProfiler::Finish() {
   if (trace->find_last_not_of(" \n") == std::string::npos || trace->at(trace->find_last_not_of(" \n")) != '}') {
     return absl::DataLossError(absl::StrCat("the profiler's trace: ", partial, " could not be written whole"));
   }
-  RETURN_IF_ERROR(WriteFileAtomically(path_, *trace), "the profiler's trace");
-  return path_;
+  RETURN_IF_ERROR(WriteFileAtomically(path, *trace), "the profiler's trace");
+  return path;
+}
+
+std::string StepProfiler::Missed() const {
+  if (traced_.has_value()) return "";
+  return absl::StrCat("--profile=", steps_.first, ":", steps_.last,
+                      ": this run has trained none of these steps, so there is no trace of them");
 }
 
 }  // namespace graticule

@@ -38,7 +38,7 @@ class ProfiledRange {
 // step as a range "step 10", and the ProfiledRanges within.
 class StepProfiler {
  public:
-  // It will write RUN_DIRECTORY/trace-rank0-steps-10-12.json.
+  // It will write RUN_DIRECTORY/trace-rank0-steps-10-12.json, named by the steps that were traced.
   StepProfiler(const ProfiledSteps& steps, const std::string& run_directory, int rank, c10::Device device);
   ~StepProfiler();
   StepProfiler(const StepProfiler&) = delete;
@@ -51,10 +51,14 @@ class StepProfiler {
   // Likewise of a run that ends before the last step; nothing where nothing is being traced.
   absl::StatusOr<std::optional<std::string>> Finish();
 
+  // What is to be said at the end of a run that has trained none of the steps; empty of any other.
+  std::string Missed() const;
+
  private:
-  ProfiledSteps steps_;
-  std::string path_;
-  c10::Device device_;
+  const ProfiledSteps steps_;
+  const std::string prefix_;  // of the file's path
+  const c10::Device device_;
+  std::optional<ProfiledSteps> traced_;
   bool on_ = false;
   std::optional<ProfiledRange> step_;
 };

@@ -24,6 +24,7 @@ using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAre;
 
 struct Event {
   double begin = 0, end = 0;  // in µs
@@ -113,7 +114,7 @@ TEST_F(ProfileTest, TracesTheStepsWithRangesAndOperators) {
 }
 
 TEST_F(ProfileTest, ARunThatResumesOrEndsWithinTheRangeHasTheRest) {
-  const std::string path = folder_ + "/trace-rank1-steps-2-10.json";
+  const std::string path = folder_ + "/trace-rank1-steps-4-5.json";
   {
     StepProfiler profiler({2, 10}, folder_, /*rank=*/1, c10::kCPU);
     Train(profiler, 4);
@@ -121,8 +122,9 @@ TEST_F(ProfileTest, ARunThatResumesOrEndsWithinTheRangeHasTheRest) {
     EXPECT_THAT(Files(), IsEmpty());
     EXPECT_EQ(*profiler.Finish(), path);
     EXPECT_EQ(*profiler.Finish(), std::nullopt);
+    EXPECT_EQ(profiler.Missed(), "");
   }
-  EXPECT_THAT(Files(), ElementsAre("trace-rank1-steps-2-10.json"));
+  EXPECT_THAT(Files(), ElementsAre("trace-rank1-steps-4-5.json"));
   auto events = ReadTrace(path);
   EXPECT_THAT(events.at({"cpu_op", "aten::mm"}), SizeIs(4));
   {
@@ -131,18 +133,19 @@ TEST_F(ProfileTest, ARunThatResumesOrEndsWithinTheRangeHasTheRest) {
     // As when an error ends the step.
     ASSERT_TRUE(profiler.BeginStep(10).ok());
   }
-  EXPECT_THAT(Files(), ElementsAre("trace-rank1-steps-2-10.json"));
-  events = ReadTrace(path);
+  EXPECT_THAT(Files(), UnorderedElementsAre("trace-rank1-steps-4-5.json", "trace-rank1-steps-9-10.json"));
+  events = ReadTrace(folder_ + "/trace-rank1-steps-9-10.json");
   EXPECT_THAT(events.at({"cpu_op", "aten::mm"}), SizeIs(2));
   EXPECT_TRUE(events.contains({"user_annotation", "step 10"}));
 }
 
-TEST_F(ProfileTest, StepsOutsideLeaveNoFile) {
+TEST_F(ProfileTest, StepsOutsideLeaveNoFileButAWord) {
   StepProfiler profiler({2, 3}, folder_, /*rank=*/0, c10::kCPU);
   Train(profiler, 1);
   Train(profiler, 4);
   EXPECT_EQ(*profiler.Finish(), std::nullopt);
   EXPECT_THAT(Files(), IsEmpty());
+  EXPECT_EQ(profiler.Missed(), "--profile=2:3: this run has trained none of these steps, so there is no trace of them");
 }
 
 TEST_F(ProfileTest, AFileThatCannotBeWrittenIsAnError) {
