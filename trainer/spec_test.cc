@@ -501,7 +501,9 @@ TEST_F(SpecTest, WrongOverrides) {
                             "'trainer'? Fields: base, ")));
   EXPECT_THAT(errors("trainer.epochs=six"),
               ElementsAre("--set trainer.epochs=six: trainer.epochs: expected an integer, found six"));
-  EXPECT_THAT(errors("trainer.epochs="), ElementsAre(HasSubstr("--set trainer.epochs=: ")));
+  EXPECT_THAT(errors("trainer.epochs="),
+              ElementsAre("--set trainer.epochs=: trainer.epochs: expected an integer, found nothing"));
+  EXPECT_THAT(errors("trainer= "), ElementsAre(HasSubstr("trainer: expected a message, { ... }, found nothing")));
   EXPECT_THAT(errors("trainer.precision=FP23"),
               ElementsAre("--set trainer.precision=FP23: trainer.precision: unknown value FP23; did you mean 'FP32'? "
                           "Allowed: FP32, BF16, FP16"));
@@ -529,9 +531,44 @@ TEST_F(SpecTest, WrongOverrides) {
                                     "'graticule.spec_test.Mean'?")));
   EXPECT_THAT(errors("task.label_smoothing=1"),
               ElementsAre("--set task.label_smoothing=1: task: holds no plugin yet; choose it by "
-                          "task=[type.googleapis.com/NAME] {}"));
+                          "task=NAME"));
   EXPECT_THAT(errors("base=b.textproto"),
               ElementsAre("--set base=b.textproto: base: only a file says what it inherits from"));
+}
+
+TEST_F(SpecTest, OverridesChoosePluginsByTheirNames) {
+  for (const char* name : {"pooling=Mean", "pooling=graticule.spec_test.Mean", "pooling= Mean "}) {
+    EXPECT_TRUE(Read(kFull, {name}).pooling().Is<spec_test::Mean>()) << name;
+  }
+  // One of the same type keeps its config, as from a file.
+  EXPECT_EQ(Net(Read(kFull, {"backbone=Net"})).depth(), 2);
+  EXPECT_TRUE(Net(Read(kFull, {"backbone.pool=Mean"})).pool().Is<spec_test::Mean>());
+  EXPECT_TRUE(Read(kFull, {"data.train_transforms[1]=Flip"}).data().train_transforms(1).Is<spec_test::Flip>());
+  EXPECT_EQ(Read(kFull, {"data.train_transforms=Flip"}).data().train_transforms_size(), 1);
+  EXPECT_THAT(Errors(kFull, {"pooling=Maen"}),
+              ElementsAre("--set pooling=Maen: pooling: unknown pooling 'Maen'; did you mean 'Mean'? Registered: Mean, "
+                          "Pool"));
+  EXPECT_THAT(Errors(kFull, {"pooling=Net"}),
+              ElementsAre("--set pooling=Net: pooling: unknown pooling 'Net'. Registered: Mean, Pool"));
+}
+
+TEST_F(SpecTest, OverridesThatLackTheFirstPartOfThePathAreToldIt) {
+  const auto errors = [](const std::string& override) { return Errors(kFull, {override}); };
+  EXPECT_THAT(errors("epochs=3"), ElementsAre("--set epochs=3: epochs: unknown field of graticule.Experiment; did you "
+                                              "mean 'trainer.epochs'?"));
+  EXPECT_THAT(errors("depth=3"), ElementsAre(HasSubstr("; did you mean 'backbone.depth'?")));
+  EXPECT_THAT(errors("backbone.k=3"), ElementsAre("--set backbone.k=3: backbone.k: unknown field of "
+                                                  "graticule.spec_test.Net; did you mean 'backbone.pool.k'?"));
+  EXPECT_THAT(errors("width=3"),
+              ElementsAre(HasSubstr("did you mean 'backbone.stem.width', 'backbone.stages[0].width', "
+                                    "'backbone.stages[1].width'?")));
+  // What it would have set is not missed.
+  Write("a.textproto", "name: \"a\"");
+  const Spec::Partial partial = Spec::LoadPartially("a.textproto", {"epochs=3"});
+  EXPECT_THAT(partial.errors, ElementsAre(HasSubstr("'trainer.epochs'")));
+  FieldErrors missing;
+  missing.Add("trainer.epochs", "must be positive");
+  EXPECT_THAT(partial.spec.Locate(missing.ToStatus()), IsEmpty());
 }
 
 TEST_F(SpecTest, AllWrongOverridesAreReportedBehindTheFilesErrors) {

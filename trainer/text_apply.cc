@@ -1,5 +1,6 @@
 #include "trainer/text_apply.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -9,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/match.h"
@@ -137,6 +139,55 @@ std::string Choices(std::string_view wanted, std::string_view what, const std::v
                       names.empty() ? "none" : absl::StrJoin(names, ", "));
 }
 
+// Of messages in messages, where a field is looked for.
+constexpr int kLevelsBelow = 4;
+
+// Paths of the fields of a name inside of a message, which is at `path`, and inside of the plugins that it holds.
+void FindBelow(const Message& message, const std::string& name, const std::string& path, int levels,
+               std::vector<std::string>& found) {
+  if (message.GetDescriptor() == Any::descriptor()) {
+    const std::unique_ptr<Message> config = Unpack(*google::protobuf::DynamicCastToGenerated<Any>(&message));
+    if (config != nullptr) FindBelow(*config, name, path, levels, found);
+    return;
+  }
+  const Reflection* reflection = message.GetReflection();
+  for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
+    const FieldDescriptor* field = message.GetDescriptor()->field(i);
+    const std::string field_path = JoinPath(path, field->name());
+    if (field->name() == name) found.push_back(field_path);
+    if (!IsMessage(field) || field->is_map() || levels == 0) continue;
+    if (!field->is_repeated()) {
+      FindBelow(reflection->GetMessage(message, field), name, field_path, levels - 1, found);
+      continue;
+    }
+    for (int j = 0; j < reflection->FieldSize(message, field); ++j) {
+      FindBelow(reflection->GetRepeatedMessage(message, field, j), name, absl::StrCat(field_path, "[", j, "]"),
+                levels - 1, found);
+    }
+  }
+}
+
+bool IsPluginName(std::string_view text) {
+  return !text.empty() && absl::ascii_isalpha(text[0]) &&
+         std::all_of(text.begin(), text.end(), [](char c) { return absl::ascii_isalnum(c) || c == '_' || c == '.'; });
+}
+
+// The full name of a plugin of a kind, given that or what follows its package.
+absl::StatusOr<std::string> FullPluginName(const std::string& kind, const std::string& name) {
+  std::vector<std::string> matches, names;
+  for (const PluginInfo& info : RegisteredPlugins(kind)) {
+    if (info.name == name) return name;
+    names.push_back(info.name.substr(info.name.rfind('.') + 1));
+    if (names.back() == name) matches.push_back(info.name);
+  }
+  if (matches.size() == 1) return matches[0];
+  if (matches.empty()) {
+    return absl::NotFoundError(
+        absl::StrCat("unknown ", kind.empty() ? "plugin" : kind, " '", name, "'", Choices(name, "Registered", names)));
+  }
+  return absl::InvalidArgumentError(absl::StrCat("'", name, "' may be ", absl::StrJoin(matches, " or ")));
+}
+
 // "weight" -> "weight", "image_size[1]" -> "image_size".
 std::string WithoutIndex(const std::string& path) {
   return absl::EndsWith(path, "]") ? path.substr(0, path.rfind('[')) : path;
@@ -163,8 +214,20 @@ void TextApplier::ForgetPlaces(const std::string& path) {
 }
 
 const FieldDescriptor* TextApplier::FindField(const Descriptor& type, const std::string& name, const Place& place,
-                                              const std::string& path) {
+                                              const std::string& path, const Message* message) {
   if (const FieldDescriptor* field = type.FindFieldByName(name)) return field;
+  if (std::vector<std::string> below; message != nullptr) {
+    FindBelow(*message, name, path, kLevelsBelow, below);
+    for (std::string& meant : below) {
+      failed_.insert(meant);
+      meant = absl::StrCat("'", meant, "'");
+    }
+    if (!below.empty()) {
+      AddError(place, JoinPath(path, name),
+               absl::StrCat("unknown field of ", type.full_name(), "; did you mean ", FirstFew(below), "?"));
+      return nullptr;
+    }
+  }
   const std::vector<std::string> names = FieldNames(type);
   AddError(place, JoinPath(path, name),
            absl::StrCat("unknown field of ", type.full_name(), Choices(name, "Fields", names)));
@@ -353,7 +416,8 @@ void TextApplier::ApplyOverride(const std::string& text, Message* message) {
 
 std::optional<TextField> TextApplier::ReadValue(const Override& override, const FieldDescriptor* field, bool is_element,
                                                 const std::string& path) {
-  const std::string value(absl::StripLeadingAsciiWhitespace(override.value));
+  std::string source = override.value;
+  const std::string value(absl::StripAsciiWhitespace(source));
   const char first = value.empty() ? '\0' : value[0];
   bool is_list = field->is_repeated() && !is_element && first == '[';
   if (is_list && IsPlugin(field)) {
@@ -368,12 +432,23 @@ std::optional<TextField> TextApplier::ReadValue(const Override& override, const 
         {override.place, TextValue::kString, absl::StrCat("\"", absl::CEscape(override.value), "\""), {}});
     return text;
   }
+  if (value.empty()) {
+    AddError(override.place, path, absl::StrCat("expected ", Expected(*field), ", found nothing"));
+    return std::nullopt;
+  }
+  if (IsPlugin(field) && IsPluginName(value)) {
+    const absl::StatusOr<std::string> name = FullPluginName(field->options().GetExtension(graticule::kind), value);
+    if (!name.ok()) {
+      AddError(override.place, path, std::string(name.status().message()));
+      return std::nullopt;
+    }
+    source = absl::StrCat("[", kTypePrefix, *name, "] {}");
+  }
   const bool is_body = IsMessage(field) && !is_list && first != '{' && first != '<';
   const std::string before = is_body ? "value {" : "value:";
   const Place origin = {override.place.file, 0, override.value_column - static_cast<int>(before.size())};
   std::vector<TextError> errors;
-  const std::vector<TextField> fields =
-      ParseText(origin, absl::StrCat(before, override.value, is_body ? "\n}" : ""), &errors);
+  const std::vector<TextField> fields = ParseText(origin, absl::StrCat(before, source, is_body ? "\n}" : ""), &errors);
   for (const TextError& error : errors) AddError(error.place, path, error.message);
   if (!errors.empty()) return std::nullopt;
   if (fields.size() != 1) {
@@ -396,15 +471,15 @@ void TextApplier::ApplyAt(const Override& override, size_t next, const std::stri
     Any* plugin = google::protobuf::DynamicCastToGenerated<Any>(message);
     const std::unique_ptr<Message> config = Unpack(*plugin);
     if (config == nullptr) {
-      AddError(override.place, path,
-               absl::StrCat("holds no plugin yet; choose it by ", path, "=[", kTypePrefix, "NAME] {}"));
+      AddError(override.place, path, absl::StrCat("holds no plugin yet; choose it by ", path, "=NAME"));
       return;
     }
     ApplyAt(override, next, path, config.get());
     plugin->PackFrom(*config);
     return;
   }
-  const FieldDescriptor* field = FindField(*message->GetDescriptor(), override.parts[next], override.place, path);
+  const FieldDescriptor* field =
+      FindField(*message->GetDescriptor(), override.parts[next], override.place, path, message);
   if (field == nullptr) return;
   const Reflection* reflection = message->GetReflection();
   const std::string field_path = JoinPath(path, field->name());

@@ -34,8 +34,8 @@ class TextApplier {
     ApplyFields(fields, "", message);
   }
 
-  // "trainer.epochs=2", "objectives[0].weight=1", "pooling=[type.googleapis.com/graticule.Mpvg] {}". An index equal to
-  // the length appends.
+  // "trainer.epochs=2", "objectives[0].weight=1", "pooling=Mpvg", "pooling=[type.googleapis.com/graticule.Mpvg] {}".
+  // An index equal to the length appends.
   void ApplyOverride(const std::string& text, google::protobuf::Message* message);
 
   void AddError(const Place& place, std::string_view path, std::string_view message);
@@ -58,9 +58,10 @@ class TextApplier {
     int value_column = 0;
   };
 
-  // The field of that name; else an error at `place`, and null.
+  // The field of that name; else an error at `place`, and null. One of that name below `message`, where it is given, is
+  // what was meant.
   const FieldDescriptor* FindField(const google::protobuf::Descriptor& type, const std::string& name,
-                                   const Place& place, const std::string& path);
+                                   const Place& place, const std::string& path, const Message* message = nullptr);
   void ApplyFields(const std::vector<TextField>& fields, const std::string& path, Message* message);
   void ApplyField(const TextField& text, const FieldDescriptor* field, const std::string& path, Message* message);
   void WrongValue(const TextValue& value, const FieldDescriptor* field, const std::string& path);
