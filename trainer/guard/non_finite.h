@@ -32,9 +32,9 @@ struct Diagnosis {
 // an input of the batches that is not finite already; what the loss, if it is not finite, came from; what the gradients
 // came from, the first of all by the order of computing; gradients that are finite but have a norm that is not.
 //
-// An operator is named with the module whose parameter it uses, cast copies included, or else the one that was used
-// before it; one of the backward pass by the forward operator whose gradient it computes. A value that is not finite
-// but does not reach the loss (a mask of -inf before a softmax) is not named.
+// An operator is named with the module whose parameter it uses, cast copies included (the last of several), or else the
+// one that was used before it; one of the backward pass by the forward operator whose gradient it computes. A value
+// that is not finite but does not reach the loss (a mask of -inf before a softmax) is not named.
 //
 // Gradients and buffers are as before afterwards. Costs about two steps, and nothing where it is not called. The
 // model's parameters need not be on the CPU. One call at a time in a process. The status is what `forward` or the
