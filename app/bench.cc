@@ -158,7 +158,10 @@ class Bench {
     SetTf32(trainer_);
     ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(trainer_));
     device_ = device;
-    ASSIGN_OR_RETURN(summary_, SummariseModel(experiment_, /*depth=*/0));
+    if (!arguments_.model_only) OpenData();
+    const std::vector<std::string> class_names =
+        data_.train != nullptr ? data_.train->class_names() : std::vector<std::string>();
+    ASSIGN_OR_RETURN(summary_, SummariseModel(experiment_, /*depth=*/0, class_names));
     ASSIGN_OR_RETURN(task_, BuildTask(experiment_, summary_.class_names));
     task_->To(device_);
     ASSIGN_OR_RETURN(const std::vector<TrainedParameter> parameters, TrainedParameters(trainer_, *task_));
@@ -184,7 +187,7 @@ class Bench {
                                       .loss_scaler = loss_scaler_.has_value() ? &*loss_scaler_ : nullptr,
                                       .teacher = teacher_.get()});
     RETURN_IF_ERROR(MakeBatch());
-    if (!arguments_.model_only) OpenData();
+    if (data_.train != nullptr && data_.train->size() >= trainer_.batch_size()) feed_.emplace(experiment_, data_);
 
     gemm_peak_ = MeasureGemmPeak(AutocastDtype(trainer_.precision()).value_or(at::kFloat), device_);
     RETURN_IF_ERROR(MeasureTraining(/*from_loader=*/false, kWarmUpSteps).status());
@@ -217,11 +220,11 @@ class Bench {
     auto data = BuildData(experiment_);
     if (!data.ok()) {
       std::cerr << "the data set can't be opened, so the loader is not measured: " << data.status().message() << "\n";
-    } else if (data->train->size() < trainer_.batch_size()) {
+      return;
+    }
+    data_ = *std::move(data);
+    if (data_.train->size() < trainer_.batch_size()) {
       std::cerr << "the data set has fewer images than a batch, so the loader is not measured\n";
-    } else {
-      data_ = *std::move(data);
-      feed_.emplace(experiment_, data_);
     }
   }
 
@@ -338,7 +341,7 @@ void AddBench(CLI::App& app, Action& action) {
       ->check(kPositive);
   command->add_option("--precision", arguments->precision, "fp32, bf16 or fp16 [the spec's]")
       ->type_name("NAME")
-      ->transform(CLI::CheckedTransformer(PrecisionsByName(), CLI::ignore_case));
+      ->transform(PrecisionByName());
   command
       ->add_option("--threads", arguments->threads,
                    "Threads of the CPU's kernels, or with --data the loader's [the spec's]")

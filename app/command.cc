@@ -9,13 +9,16 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_replace.h"
 #include "absl/strings/str_split.h"
 #include "plugin/status.h"
 #include "trainer/checkpoint/checkpoint.h"
 #include "trainer/checkpoint/weights.h"
+#include "trainer/device.h"
 #include "trainer/parts.h"
 
 namespace graticule {
@@ -33,6 +36,20 @@ absl::Status UsageError(std::string_view message) {
 
 bool IsUsageError(const absl::Status& status) { return status.GetPayload(kUsageError).has_value(); }
 
+CLI::Validator PrecisionByName() {
+  const auto number_of = [](std::string& text) -> std::string {
+    std::vector<std::string> names;
+    for (const auto& [name, precision] : PrecisionsByName()) {
+      names.push_back(name);
+      if (name != absl::AsciiStrToLower(text)) continue;
+      text = absl::StrCat(static_cast<int>(precision));
+      return "";
+    }
+    return absl::StrCat("must be one of ", absl::StrJoin(names, ", "), "; found ", text);
+  };
+  return CLI::Validator(number_of, /*validator_desc=*/"");
+}
+
 void SpecArguments::AddTo(CLI::App& command) {
   command
       .add_option("SPEC", path,
@@ -45,9 +62,14 @@ void SpecArguments::AddTo(CLI::App& command) {
       ->allow_extra_args(false);
 }
 
-absl::StatusOr<Spec> SpecArguments::Load(DataParts* data) const {
-  return LoadAndCheck([data](const Experiment& experiment) {
-    absl::StatusOr<DataParts> opened = CheckExperiment(experiment);
+bool SpecArguments::IsRun() const {
+  std::error_code error;
+  return std::filesystem::is_directory(path, error);
+}
+
+absl::StatusOr<Spec> SpecArguments::Load(DataParts* data, const std::function<bool(const Experiment&)>& resumes) const {
+  return LoadAndCheck([data, &resumes](const Experiment& experiment) {
+    absl::StatusOr<DataParts> opened = CheckExperiment(experiment, resumes != nullptr && resumes(experiment));
     if (opened.ok() && data != nullptr) *data = *std::move(opened);
     return opened.status();
   });
@@ -56,8 +78,7 @@ absl::StatusOr<Spec> SpecArguments::Load(DataParts* data) const {
 absl::StatusOr<Spec> SpecArguments::LoadForModel() const { return LoadAndCheck(&CheckModel); }
 
 absl::StatusOr<Spec> SpecArguments::LoadAndCheck(const std::function<absl::Status(const Experiment&)>& check) const {
-  std::error_code error;
-  const std::string file = std::filesystem::is_directory(path, error) ? path + "/experiment.textproto" : path;
+  const std::string file = IsRun() ? path + "/experiment.textproto" : path;
   Spec::Partial partial = Spec::LoadPartially(file, overrides);
   std::vector<std::string> errors = std::move(partial.errors);
   for (const std::string& error : partial.spec.Locate(check(partial.spec.experiment()))) errors.push_back(error);
@@ -71,10 +92,18 @@ void CheckpointArguments::AddTo(CLI::App& command) {
   command
       .add_option(
           "--checkpoint", path,
-          "A run directory, a step folder, or a safetensors or .pth file of timm's or of the model's official code")
-      ->required()
-      ->type_name("FILE");
+          "A run directory, a step folder, or a safetensors or .pth file of timm's or of the model's official code "
+          "[SPEC, where that is a run directory]")
+      ->type_name("FILE")
+      ->check(kExisting);
   command.add_flag("--ema", ema, "Use the moving average of the weights, where the checkpoint has one");
+}
+
+absl::Status CheckpointArguments::CompleteFrom(const SpecArguments& spec) {
+  if (!path.empty()) return absl::OkStatus();
+  if (!spec.IsRun()) return UsageError(absl::StrCat("--checkpoint is required: ", spec.path, " is no run directory"));
+  path = spec.path;
+  return absl::OkStatus();
 }
 
 absl::StatusOr<Safetensors> CheckpointArguments::Read() const { return ReadWeights(path, ema); }

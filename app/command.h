@@ -29,6 +29,11 @@ bool IsUsageError(const absl::Status& status);
 // Of options that are a whole number; CLI11's own name the range of a double when one is wrong.
 inline const CLI::Range kPositive(1, std::numeric_limits<int>::max(), "POSITIVE");
 inline const CLI::Range kNotNegative(0, std::numeric_limits<int>::max(), "NONNEGATIVE");
+// Of options that name files or folders to read.
+inline const CLI::Validator kExisting = CLI::detail::ExistingPathValidator().description("");
+
+// Of an option that is a Trainer::Precision: fp32, bf16 or fp16.
+CLI::Validator PrecisionByName();
 
 void AddTrain(CLI::App& app, Action& action);
 void AddEval(CLI::App& app, Action& action);
@@ -47,9 +52,12 @@ struct SpecArguments {
   std::vector<std::string> overrides;
 
   void AddTo(CLI::App& command);
+  // Whether it is a run directory.
+  bool IsRun() const;
   // Reads and checks the spec, and hands over the data that it opened for that. Every mistake is printed to standard
-  // error with its place; the status then counts them.
-  absl::StatusOr<Spec> Load(DataParts* data = nullptr) const;
+  // error with its place; the status then counts them. `resumes` tells of a training whether it goes on.
+  absl::StatusOr<Spec> Load(DataParts* data = nullptr,
+                            const std::function<bool(const Experiment&)>& resumes = nullptr) const;
   // The same for what needs the model alone: the data set may be absent, and is not looked at.
   absl::StatusOr<Spec> LoadForModel() const;
 
@@ -63,6 +71,8 @@ struct CheckpointArguments {
   bool ema = false;
 
   void AddTo(CLI::App& command);
+  // Without --checkpoint they are those of the run directory that SPEC is; a UsageError where it is none.
+  absl::Status CompleteFrom(const SpecArguments& spec);
   absl::StatusOr<Safetensors> Read() const;
   // Copies what Read returned into the task and says on standard error what became of each tensor. An error where a
   // weight of the model, or of an objective where `with_objectives` says so, would be left as it was at random.

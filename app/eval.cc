@@ -22,6 +22,7 @@ void AddEval(CLI::App& app, Action& action) {
   arguments->checkpoint.AddTo(*command);
   command->callback([arguments, &action] {
     action = [arguments]() -> absl::Status {
+      RETURN_IF_ERROR(arguments->checkpoint.CompleteFrom(arguments->spec));
       DataParts data;
       ASSIGN_OR_RETURN(const Spec spec, arguments->spec.Load(&data));
       const Experiment& experiment = spec.experiment();

@@ -113,11 +113,7 @@ absl::StatusOr<Safetensors> Renamed(const Task& task, const std::string& layout_
 }
 
 absl::Status Export(Arguments arguments) {
-  std::error_code error;
-  if (arguments.checkpoint.path.empty()) {
-    if (!fs::is_directory(arguments.spec.path, error)) return UsageError("--checkpoint is missing: SPEC is no run");
-    arguments.checkpoint.path = arguments.spec.path;
-  }
+  RETURN_IF_ERROR(arguments.checkpoint.CompleteFrom(arguments.spec));
   ASSIGN_OR_RETURN(const Spec spec, arguments.spec.LoadForModel());
   ASSIGN_OR_RETURN(const Safetensors weights, arguments.checkpoint.Read());
   const std::vector<std::string> class_names = ClassNames(spec.experiment(), weights);
@@ -143,6 +139,7 @@ absl::Status Export(Arguments arguments) {
   }
   if (!class_names.empty()) contents.metadata[kClassNamesKey] = absl::StrJoin(class_names, "\n");
 
+  std::error_code error;
   fs::create_directories(arguments.output, error);
   if (error) return absl::UnavailableError(absl::StrCat("cannot create ", arguments.output, ": ", error.message()));
   const std::string file = arguments.output + "/model.safetensors";
@@ -163,8 +160,6 @@ void AddExport(CLI::App& app, Action& action) {
   CLI::App* command = app.add_subcommand("export", "Write a model for timm, without its objectives");
   arguments->spec.AddTo(*command);
   arguments->checkpoint.AddTo(*command);
-  // Of a run the weights are there.
-  command->get_option("--checkpoint")->required(false);
   command
       ->add_option("--output", arguments->output, "The folder to write: model.safetensors and, for timm, config.json")
       ->required()

@@ -57,6 +57,7 @@ void AddImport(CLI::App& app, Action& action) {
   command->add_option("--output", arguments->output, "The safetensors file to write")->required()->type_name("FILE");
   command->callback([arguments, &action] {
     action = [arguments]() -> absl::Status {
+      RETURN_IF_ERROR(arguments->checkpoint.CompleteFrom(arguments->spec));
       ASSIGN_OR_RETURN(const Spec spec, arguments->spec.LoadForModel());
       ASSIGN_OR_RETURN(const Safetensors weights, arguments->checkpoint.Read());
       const std::vector<std::string> class_names = ClassNames(spec.experiment(), weights);

@@ -4,7 +4,9 @@
 #include <cstdio>
 #include <iostream>
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "app/command.h"
 #include "plugin/logging.h"
 #include "plugin/status.h"
@@ -33,6 +35,30 @@ void SetUpLogging(const char* program) {
   google::AddLogSink(sink);
 }
 
+// The command line's error, and what an argument that nothing takes may have been meant for.
+std::string Describe(const CLI::App& app, const CLI::Error& error) {
+  const std::vector<CLI::App*> chosen = app.get_subcommands();
+  std::vector<std::string> names;
+  if (chosen.empty()) {
+    for (const CLI::App* command : app.get_subcommands(/*filter=*/nullptr)) names.push_back(command->get_name());
+    for (const std::string& argument : app.remaining()) {
+      if (argument.starts_with('-')) continue;
+      return absl::StrCat("there is no subcommand '", argument, "'", graticule::DidYouMean(argument, names));
+    }
+    return error.what();
+  }
+  for (const CLI::Option* option : chosen[0]->get_options()) {
+    for (const std::string& name : option->get_lnames()) names.push_back(name);
+  }
+  std::string text = error.what();
+  for (const std::string& argument : chosen[0]->remaining()) {
+    if (!argument.starts_with("--")) continue;
+    const std::string closest = graticule::ClosestName(argument.substr(2, argument.find('=') - 2), names);
+    if (!closest.empty()) absl::StrAppend(&text, "; did you mean --", closest, "?");
+  }
+  return text;
+}
+
 int Report(absl::Status status) {
   // A full disk must not pass for success.
   if (!std::cout.flush() && status.ok()) status = absl::UnavailableError("cannot write to standard output");
@@ -49,8 +75,8 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", graticule::kVersion);
   app.require_subcommand(1);
   // The error itself comes last, as everywhere.
-  app.failure_message([](const CLI::App*, const CLI::Error& error) {
-    return std::string("Run with --help for more information.\ngraticule: ") + error.what() + "\n";
+  app.failure_message([](const CLI::App* app, const CLI::Error& error) {
+    return absl::StrCat("Run with --help for more information.\ngraticule: ", Describe(*app, error), "\n");
   });
   graticule::Action action;
   graticule::AddTrain(app, action);

@@ -201,11 +201,12 @@ std::string ModuleTable(const Module& root, const MacCount& macs, int depth) {
   return FormatRows(rows);
 }
 
-absl::StatusOr<ModelSummary> SummariseModel(const Experiment& experiment, int depth) {
-  ModelSummary summary;
+absl::StatusOr<ModelSummary> SummariseModel(const Experiment& experiment, int depth,
+                                            const std::vector<std::string>& class_names) {
+  ModelSummary summary{.class_names = class_names};
   ASSIGN_OR_RETURN(const DataParts images, BuildEvalTransforms(experiment));
   summary.image_size = images.image_size;
-  ASSIGN_OR_RETURN(std::unique_ptr<Task> task, BuildOnMeta(experiment, {}));
+  ASSIGN_OR_RETURN(std::unique_ptr<Task> task, BuildOnMeta(experiment, class_names));
   if (LacksClasses(*task)) {
     const auto data = BuildData(experiment);
     if (!data.ok()) {

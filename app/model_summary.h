@@ -22,13 +22,14 @@ struct ModelSummary {
   std::map<std::string, int64_t> objective_parameters;  // by the objective's name
   MacCount macs;                                        // of predicting one image
   std::optional<Size2d> grid;                           // h×w of the patch tokens, where there are some
-  std::vector<std::string> class_names;                 // empty where the spec's task gives their number
+  std::vector<std::string> class_names;                 // empty where the spec's task gave their number
   std::string table;                                    // of the modules
 };
 
-// Opens the data set only where the task's config leaves the number of classes to it. `depth`: levels of modules in the
-// table.
-absl::StatusOr<ModelSummary> SummariseModel(const Experiment& experiment, int depth);
+// With the data set's classes, or without names with as many as the task's config says; where that leaves it to the
+// data set, this is opened. `depth`: levels of modules in the table.
+absl::StatusOr<ModelSummary> SummariseModel(const Experiment& experiment, int depth,
+                                            const std::vector<std::string>& class_names = {});
 
 // A line for each module down to `depth` levels: type, shapes of its own parameters, parameters and multiply-adds with
 // all below it. Neighbours that are alike, such as blocks.0 … blocks.11, share one line (and their insides are shown

@@ -52,6 +52,13 @@ TEST(ModelSummaryTest, CountsWithoutDataSet) {
   EXPECT_TRUE(absl::StrContains(summary->table, "12 × 444,864")) << summary->table;
 }
 
+TEST(ModelSummaryTest, TheDataSetsClassesCount) {
+  const auto summary = SummariseModel(Parse(kDeitTiny), 2, {"a", "b", "c"});
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  EXPECT_EQ(summary->parameters, 5721640 - 997 * 193);
+  EXPECT_EQ(summary->class_names.size(), 3);
+}
+
 TEST(ModelSummaryTest, SaysWhatItLacksWithoutClasses) {
   Experiment experiment = Parse(kDeitTiny);
   experiment.mutable_task()->set_value("");

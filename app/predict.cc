@@ -65,10 +65,8 @@ absl::StatusOr<std::vector<std::string>> ListImages(const std::vector<std::strin
       if (error) return absl::UnavailableError(absl::StrCat(path, ": ", error.message()));
       std::sort(found.begin(), found.end());
       files.insert(files.end(), found.begin(), found.end());
-    } else if (fs::exists(path, error)) {
-      files.push_back(path);
     } else {
-      return absl::NotFoundError(absl::StrCat(path, ": no such file or folder"));
+      files.push_back(path);
     }
   }
   if (files.empty()) return absl::NotFoundError("no images in the folders given");
@@ -149,7 +147,7 @@ absl::Status PredictTensors(const Arguments& arguments, const Experiment& experi
   return absl::OkStatus();
 }
 
-absl::Status Predict(const Arguments& arguments) {
+absl::Status Predict(Arguments arguments) {
   if (arguments.images.empty() == arguments.tensors.empty()) {
     return UsageError("give either --images=PATH… or --tensors=FILE");
   }
@@ -162,6 +160,7 @@ absl::Status Predict(const Arguments& arguments) {
   if (arguments.objectives && arguments.tensors.empty()) {
     return UsageError("--with-objectives goes with --tensors");
   }
+  RETURN_IF_ERROR(arguments.checkpoint.CompleteFrom(arguments.spec));
   ASSIGN_OR_RETURN(const Spec spec, arguments.spec.LoadForModel());
   const Experiment& experiment = spec.experiment();
   if (arguments.objectives && experiment.objectives().empty()) {
@@ -200,11 +199,13 @@ void AddPredict(CLI::App& app, Action& action) {
   arguments->spec.AddTo(*command);
   arguments->checkpoint.AddTo(*command);
   command->add_option("--images", arguments->images, "Images, or folders of them: gives CSV (path, rank, class, score)")
-      ->type_name("PATH…");
+      ->type_name("PATH…")
+      ->check(kExisting);
   command
       ->add_option("--tensors", arguments->tensors,
                    "A safetensors file with 'images' [B,3,H,W], normalised already: gives one with 'logits' [B,K]")
-      ->type_name("FILE");
+      ->type_name("FILE")
+      ->check(kExisting);
   command->add_option("--output", arguments->output, "File to write [CSV: standard output]")->type_name("FILE");
   command->add_option("--top-k", arguments->top_k, "Classes listed for an image")
       ->capture_default_str()

@@ -110,7 +110,7 @@ void AddReplay(CLI::App& app, Action& action) {
       ->allow_extra_args(false);
   command->add_option("--precision", arguments->precision, "fp32, bf16 or fp16 [that of the training]")
       ->type_name("NAME")
-      ->transform(CLI::CheckedTransformer(PrecisionsByName(), CLI::ignore_case));
+      ->transform(PrecisionByName());
   command->callback([arguments, &action] { action = [arguments] { return Replay(*arguments); }; });
 }
 

@@ -33,8 +33,9 @@ void Print(const Experiment& experiment, const ModelSummary& summary, bool print
     of_objectives += count;
     by_name.push_back(absl::StrCat(name, " ", count));
   }
-  std::cout << "name: " << experiment.name() << "\n"
-            << "parameters: " << summary.parameters << "\n"
+  std::cout << "name: " << experiment.name() << "\n";
+  if (!summary.class_names.empty()) std::cout << "classes: " << summary.class_names.size() << "\n";
+  std::cout << "parameters: " << summary.parameters << "\n"
             << "objective parameters: " << of_objectives
             << (by_name.empty() ? "" : absl::StrCat(" (", absl::StrJoin(by_name, ", "), ")")) << "\n"
             << absl::StrFormat("MACs: %.4g G (an image of %d×%d)\n\n", summary.macs.total / 1e9,
@@ -61,15 +62,18 @@ absl::Status Show(const Arguments& arguments) {
     RETURN_IF_ERROR(CheckFolderOf(arguments.batch));
   }
   // The model can be shown without the data, a batch can't.
-  ASSIGN_OR_RETURN(const Spec spec, arguments.batch.empty() ? arguments.spec.LoadForModel() : arguments.spec.Load());
+  const bool only_model = arguments.batch.empty();
+  DataParts data;
+  ASSIGN_OR_RETURN(const Spec spec, only_model ? arguments.spec.LoadForModel() : arguments.spec.Load(&data));
   const Experiment& experiment = spec.experiment();
-  ASSIGN_OR_RETURN(const ModelSummary summary, SummariseModel(experiment, arguments.depth));
+  if (only_model) data = BuildData(experiment).value_or(DataParts());
+  std::vector<std::string> class_names;
+  if (data.train != nullptr) class_names = data.train->class_names();
+  ASSIGN_OR_RETURN(const ModelSummary summary, SummariseModel(experiment, arguments.depth, class_names));
   Print(experiment, summary, arguments.print_spec);
-  if (arguments.batch.empty()) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const DataParts data, BuildData(experiment));
+  if (only_model) return absl::OkStatus();
   ASSIGN_OR_RETURN(const Batch batch, FirstBatch(data, experiment));
-  RETURN_IF_ERROR(
-      WritePng(arguments.batch, DrawBatch(batch, arguments.images, data.train->class_names(), summary.grid)));
+  RETURN_IF_ERROR(WritePng(arguments.batch, DrawBatch(batch, arguments.images, class_names, summary.grid)));
   std::cerr << "wrote " << arguments.batch << "\n";
   return absl::OkStatus();
 }

@@ -11,8 +11,10 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "app/command.h"
 #include "plugin/status.h"
+#include "trainer/checkpoint/checkpoint.h"
 #include "trainer/distributed/environment.h"
 #include "trainer/distributed/launcher.h"
 #include "trainer/profile.h"
@@ -36,6 +38,18 @@ absl::Status CheckBatch(const Trainer& trainer, int world_size) {
                                  " accumulation steps do not divide ", trainer.batch_size(), "; nothing was started"));
 }
 
+// The run directory.
+std::string Output(const Arguments& arguments, const Experiment& experiment) {
+  if (!arguments.options.output.empty()) return arguments.options.output;
+  if (arguments.spec.IsRun()) return std::string(absl::StripSuffix(arguments.spec.path, "/"));
+  return "runs/" + experiment.name();
+}
+
+absl::StatusOr<Spec> LoadSpec(const Arguments& arguments, DataParts* data = nullptr) {
+  return arguments.spec.Load(
+      data, [&](const Experiment& experiment) { return HasCheckpoint(Output(arguments, experiment)).value_or(false); });
+}
+
 // What this process was called with, without the program's name.
 std::vector<std::string> OwnArguments() {
   std::ifstream file("/proc/self/cmdline");
@@ -55,7 +69,7 @@ absl::Status StartRanks(const Arguments& arguments, const LaunchEnvironment& lau
   const pid_t check = fork();
   if (check < 0) return absl::ErrnoToStatus(errno, "cannot start a process");
   if (check == 0) {
-    ASSIGN_OR_RETURN(const Spec spec, arguments.spec.Load());
+    ASSIGN_OR_RETURN(const Spec spec, LoadSpec(arguments));
     return CheckBatch(spec.experiment().trainer(), arguments.processes);
   }
   int status = 0;
@@ -78,9 +92,9 @@ absl::Status RunTrain(const Arguments& arguments) {
   if (arguments.processes > 1) return StartRanks(arguments, options.launch);
 
   DataParts data;
-  ASSIGN_OR_RETURN(const Spec spec, arguments.spec.Load(&data));
+  ASSIGN_OR_RETURN(const Spec spec, LoadSpec(arguments, &data));
   RETURN_IF_ERROR(CheckBatch(spec.experiment().trainer(), options.launch.world_size));
-  if (options.output.empty()) options.output = "runs/" + spec.experiment().name();
+  options.output = Output(arguments, spec.experiment());
   // Set by the script that builds and starts the program.
   if (const char* command = std::getenv("GRATICULE_COMMAND")) options.command = command;
   return Train(spec.experiment(), std::move(data), options);
@@ -92,10 +106,12 @@ void AddTrain(CLI::App& app, Action& action) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("train", "Train an experiment, or go on with it where it was left");
   arguments->spec.AddTo(*command);
-  command->add_option("--output", arguments->options.output, "Run directory [runs/NAME, NAME being the spec's]")
+  command
+      ->add_option("--output", arguments->options.output,
+                   "Run directory [SPEC, where that is one, else runs/NAME, NAME being the spec's]")
       ->type_name("DIR");
   command->add_flag("--allow-changed-spec", arguments->options.allow_changed_spec,
-                    "Go on with a run although its spec was changed since");
+                    "Go on with a run although what its spec says of training was changed since, or the spec is lost");
   command
       ->add_option(
           "--processes", arguments->processes,

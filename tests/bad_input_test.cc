@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -65,6 +66,50 @@ TEST_F(BadInputTest, FiveMistakesAreFiveErrorsAndNoRunDirectory) {
   EXPECT_THAT(result.err, HasSubstr("trainer.learning_rate"));
   EXPECT_THAT(result.LastError(), HasSubstr("5 mistakes in"));
   EXPECT_FALSE(fs::exists(run_));
+}
+
+// Some transforms divide by it; and it hides no other mistake.
+TEST_F(BadInputTest, AnImageSizeThatIsNoneIsAMistakeAmongOthers) {
+  for (const std::string size : {"0", "-8", "[]", "[8, 8, 8]", "[16, 0]"}) {
+    for (const char* command : {"check", "train", "show"}) {
+      const ProgramResult result =
+          RunProgram({command, WriteSpec(TinySpec()), "--set", "data.image_size=" + size, "--set",
+                      "data.eval_transforms=[type.googleapis.com/graticule.Resize] {}", "--set",
+                      "data.eval_transforms[1]=CenterCrop", "--set", "data.eval_transforms[0].crop_pct=3", "--set",
+                      "trainer.epochs=0"});
+      EXPECT_EQ(result.exit_code, 2) << command << " " << size << "\n" << result.err;
+      EXPECT_THAT(result.err, AllOf(HasSubstr("data.image_size"), HasSubstr("data.eval_transforms[0].crop_pct")));
+      if (std::string(command) != "show") EXPECT_THAT(result.err, HasSubstr("trainer.epochs"));
+    }
+  }
+}
+
+TEST_F(BadInputTest, ASpecOfNothingLacksAllAtOnce) {
+  const ProgramResult result = RunProgram({"check", WriteSpec("name: \"empty\"\n")});
+  EXPECT_EQ(result.exit_code, 2);
+  for (const char* field : {"task", "backbone", "pooling", "data.dataset", "data.image_size", "trainer.epochs",
+                            "trainer.batch_size", "trainer.learning_rate", "trainer.optimizer", "trainer.schedule"}) {
+    EXPECT_EQ(CountLines(result.err, std::string(": ") + field + ": "), 1) << field;
+  }
+  EXPECT_THAT(result.LastError(), HasSubstr("10 mistakes in"));
+}
+
+TEST_F(BadInputTest, SlipsOfThePenOnTheCommandLineAreGuessed) {
+  const std::string spec = WriteSpec(TinySpec());
+  const auto error = [](const std::vector<std::string>& arguments) {
+    const ProgramResult result = RunProgram(arguments);
+    EXPECT_EQ(result.exit_code, 2);
+    return result.LastError();
+  };
+  EXPECT_EQ(error({"trian", spec}), "graticule: there is no subcommand 'trian'; did you mean 'train'?");
+  EXPECT_THAT(error({"train", spec, "--ouput=x"}), HasSubstr("--ouput=x; did you mean --output?"));
+  EXPECT_THAT(error({"train", spec, "--set", "epochs=3"}), HasSubstr("did you mean 'trainer.epochs'?"));
+  EXPECT_THAT(error({"train", spec, "--set", "trainer.optimizer=AdamX"}), HasSubstr("did you mean 'AdamW'?"));
+  EXPECT_THAT(error({"train", spec, "--set", "trainer.epochs="}), HasSubstr("expected an integer, found nothing"));
+  EXPECT_THAT(error({"bench", spec, "--precision=fp8"}), HasSubstr("must be one of bf16, fp16, fp32; found fp8"));
+  EXPECT_THAT(error({"eval", spec}), HasSubstr("--checkpoint is required"));
+  EXPECT_THAT(error({"eval", spec, "--checkpoint=none"}), HasSubstr("does not exist: none"));
+  EXPECT_THAT(RunProgram({"bench", "--help"}).out, Not(HasSubstr("->")));
 }
 
 TEST_F(BadInputTest, CheckFindsTheSame) {
@@ -240,7 +285,7 @@ TEST_F(BadInputTest, PredictNamesWhatItCannotRead) {
   WriteText(folder_ + "/before.csv", "kept");
   const ProgramResult missing = RunProgram(
       {"predict", spec, "--checkpoint=" + run_, "--images", "none.png", "--output=" + folder_ + "/before.csv"});
-  EXPECT_EQ(missing.exit_code, 1);
+  EXPECT_EQ(missing.exit_code, 2);
   EXPECT_THAT(missing.LastError(), HasSubstr("none.png"));
   EXPECT_EQ(ReadText(folder_ + "/before.csv"), "kept");
   Safetensors wrong;
@@ -254,13 +299,26 @@ TEST_F(BadInputTest, PredictNamesWhatItCannotRead) {
 
 TEST_F(BadInputTest, ASecondProcessIntoTheSameDirectoryRefuses) {
   fs::create_directories(run_);
-  const int folder = open(run_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  ASSERT_EQ(flock(folder, LOCK_EX), 0);
+  const int lock = open((run_ + "/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  ASSERT_EQ(flock(lock, LOCK_EX), 0);
   const ProgramResult result = Train(TinySpec());
-  close(folder);
+  close(lock);
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.LastError(), HasSubstr("another process is training into " + run_));
+  fs::remove(run_ + "/lock");
   EXPECT_TRUE(fs::is_empty(run_));
+}
+
+TEST_F(BadInputTest, SomebodyElsesFolderIsLeftAlone) {
+  fs::create_directories(run_);
+  WriteText(run_ + "/log.txt", "mine");
+  WriteText(run_ + "/metrics.csv", "a,b");
+  const ProgramResult result = Train(TinySpec());
+  EXPECT_EQ(result.exit_code, 1);
+  EXPECT_THAT(result.LastError(), AllOf(HasSubstr(run_), HasSubstr("log.txt, metrics.csv"), HasSubstr("--output=DIR")));
+  EXPECT_EQ(ReadText(run_ + "/log.txt"), "mine");
+  EXPECT_EQ(ReadText(run_ + "/metrics.csv"), "a,b");
+  EXPECT_EQ(std::distance(fs::directory_iterator(run_), fs::directory_iterator()), 2);
 }
 
 TEST_F(BadInputTest, ASpecThatDoesNotFitTheCheckpointLeavesTheOldOne) {
@@ -278,7 +336,7 @@ TEST_F(BadInputTest, EpochsOfAnotherLengthGoOnWithTheNextEpoch) {
   const ProgramResult result =
       Train(TinySpec(), {"--set", "trainer.batch_size=64", "--set", "trainer.epochs=8", "--allow-changed-spec"});
   EXPECT_EQ(result.exit_code, 0) << result.err;
-  EXPECT_THAT(result.out, AllOf(HasSubstr("another length"), HasSubstr("trained 2 steps")));
+  EXPECT_THAT(result.out, AllOf(HasSubstr("going on with epoch 2"), HasSubstr("trained 6 steps")));
 }
 
 TEST_F(BadInputTest, ThreadsThatNoMachineHasAreAMistake) {
@@ -293,6 +351,13 @@ TEST_F(BadInputTest, ALossThatIsNoNumberStopsTheRunBeforeItIsSaved) {
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.LastError(), AllOf(HasSubstr("is not finite"), HasSubstr("learning rate")));
   EXPECT_FALSE(fs::exists(run_ + "/checkpoints/last"));
+}
+
+TEST_F(BadInputTest, AnExpectationThatNothingMeetsIsAMistake) {
+  const ProgramResult result =
+      Train(TinySpec("expected { metric: \"val/top1\" min: 3 max: 2 }\nexpected { min: 1 }\n"));
+  EXPECT_EQ(result.exit_code, 2);
+  EXPECT_THAT(result.err, AllOf(HasSubstr("expected[0]: no value holds"), HasSubstr("expected[1]: names no metric")));
 }
 
 TEST_F(BadInputTest, AnExpectationThatIsMissedFailsTheRun) {

@@ -107,7 +107,8 @@ TEST_F(EndToEndTest, AResumedRunEndsAsOneThatNeverStopped) {
   const ProgramResult other =
       RunProgram({"train", WriteSpec(TinySpec()), "--output=" + whole, "--set", "trainer.max_steps=8"});
   EXPECT_EQ(other.exit_code, 1);
-  EXPECT_THAT(other.LastError(), AllOf(HasSubstr("another spec"), HasSubstr("--allow-changed-spec")));
+  EXPECT_THAT(other.LastError(), AllOf(HasSubstr("another spec: trainer.max_steps was not set and is 8"),
+                                       HasSubstr("--allow-changed-spec")));
 
   // What a crash in the third of the four epochs leaves.
   const std::string resumed = folder_ + "/resumed";
@@ -198,6 +199,67 @@ TEST_F(EndToEndTest, AFinishedRunSaysSo) {
   TrainTiny("run");
   EXPECT_THAT(out_, HasSubstr("complete already"));
   EXPECT_EQ(ReadText(run + "/metrics.csv"), metrics);
+}
+
+TEST_F(EndToEndTest, ARunDirectoryStandsForTheRun) {
+  const std::string run = TrainTiny("run", {"--set", "trainer.max_steps=6"});
+  const ProgramResult again = RunProgram({"train", run + "/"}, {.directory = folder_});
+  EXPECT_EQ(again.exit_code, 0) << again.err;
+  EXPECT_THAT(again.out, HasSubstr("complete already"));
+  EXPECT_FALSE(fs::exists(folder_ + "/runs"));
+  const ProgramResult copied = RunProgram({"train", run, "--output=" + folder_ + "/copy"});
+  EXPECT_EQ(copied.exit_code, 0) << copied.err;
+  EXPECT_THAT(copied.out, HasSubstr("trained 6 steps"));
+  EXPECT_EQ(RunProgram({"eval", run}).out, RunProgram({"eval", run, "--checkpoint=" + run}).out);
+  const std::string image = Runfile("graticule/tests/testdata/square.png");
+  EXPECT_EQ(RunProgram({"predict", run, "--images", image}).exit_code, 0);
+}
+
+TEST_F(EndToEndTest, AnotherSpecIsNoticedAndAnotherMachineIsNone) {
+  const std::string run = TrainTiny("run", {"--set", "trainer.epochs=1"});
+  // As a copy leaves it that does not take links.
+  fs::remove(run + "/checkpoints/last");
+  const std::string spec = WriteSpec(TinySpec("expected { metric: \"val/top1\" max: 100 }\n"));
+  const std::vector<std::string> elsewhere = {"train",
+                                              spec,
+                                              "--output=" + run,
+                                              "--set",
+                                              "trainer.epochs=1",
+                                              "--set",
+                                              "trainer.threads=2",
+                                              "--set",
+                                              "data.threads=1",
+                                              "--set",
+                                              "trainer.log_interval=1",
+                                              "--set",
+                                              "name=other"};
+  const ProgramResult same = RunProgram(elsewhere);
+  EXPECT_EQ(same.exit_code, 0) << same.err;
+  EXPECT_THAT(same.out, HasSubstr("complete already"));
+  EXPECT_THAT(ReadText(run + "/experiment.textproto"), HasSubstr("name: \"other\""));
+  const ProgramResult other = RunProgram({"train", spec, "--output=" + run, "--set", "backbone.depth=3", "--set",
+                                          "pooling=ClassToken", "--set", "trainer.threads=2"});
+  EXPECT_EQ(other.exit_code, 1);
+  EXPECT_THAT(other.LastError(),
+              AllOf(HasSubstr("backbone.depth was 2 and is 3"), HasSubstr("trainer.epochs was 1 and is 4"),
+                    HasSubstr("pooling was graticule.Mpvg and is graticule.ClassToken"), Not(HasSubstr("threads"))));
+}
+
+TEST_F(EndToEndTest, ARunGoesOnWithoutTheCheckpointItStartedFrom) {
+  const std::string first = TrainTiny("first", {"--set", "trainer.max_steps=1"});
+  const std::string start = "trainer.initial_checkpoint=" + first;
+  const std::string run = TrainTiny("run", {"--set", start, "--set", "trainer.max_steps=2"});
+  fs::remove_all(first);
+  const std::vector<std::string> arguments = {"--set", start, "--set", "trainer.max_steps=2"};
+  TrainTiny("run", arguments);
+  EXPECT_THAT(out_, HasSubstr("complete already"));
+  for (const std::vector<std::string>& begin :
+       {std::vector<std::string>{"check", WriteSpec(TinySpec()), "--set", start},
+        {"train", WriteSpec(TinySpec()), "--set", start, "--output=" + folder_ + "/fresh"}}) {
+    const ProgramResult result = RunProgram(begin);
+    EXPECT_EQ(result.exit_code, 2);
+    EXPECT_THAT(result.LastError(), HasSubstr("trainer.initial_checkpoint: "));
+  }
 }
 
 TEST_F(EndToEndTest, FineTuningStartsFromACheckpointOfOtherClasses) {
@@ -315,7 +377,8 @@ TEST_F(EndToEndTest, PredictGivesWhatTheTrainedObjectivesSay) {
   spec.erase(objectives, spec.find('\n', objectives) - objectives);
   WriteText(other, spec);
   const ProgramResult without =
-      RunProgram({"predict", other, "--checkpoint=" + run, "--tensors=in", "--output=out", "--with-objectives"});
+      RunProgram({"predict", other, "--checkpoint=" + run, "--tensors=" + folder_ + "/in.safetensors", "--output=out",
+                  "--with-objectives"});
   EXPECT_EQ(without.exit_code, 2);
   EXPECT_THAT(without.LastError(), HasSubstr("has no objectives"));
 }
@@ -334,6 +397,24 @@ TEST_F(EndToEndTest, ShowCountsParameters) {
   EXPECT_THAT(result.out, ContainsRegex("(^|\n)parameters: 5717416\n"));
   EXPECT_THAT(result.out, HasSubstr("MACs"));
   EXPECT_THAT(result.out, HasSubstr("pos_embed"));
+}
+
+TEST_F(EndToEndTest, ShowAndBenchGoByTheDataSetsClasses) {
+  const std::string spec = WriteSpec(TinySpec());
+  const auto parameters = [&](const std::vector<std::string>& more) {
+    std::vector<std::string> arguments = {"bench",          spec,        "--set", "task.num_classes=1000",
+                                          "--batch-size=4", "--steps=1", "--json"};
+    arguments.insert(arguments.end(), more.begin(), more.end());
+    const ProgramResult result = RunProgram(arguments);
+    EXPECT_EQ(result.exit_code, 0) << result.err;
+    return nlohmann::json::parse(result.out).at("parameters").get<int64_t>();
+  };
+  const int64_t with_data = parameters({});
+  // A row of 16 weights and a bias for each class.
+  EXPECT_EQ(parameters({"--model-only"}), with_data + 996 * 17);
+  const ProgramResult shown = RunProgram({"show", spec, "--set", "task.num_classes=1000"});
+  EXPECT_THAT(shown.out,
+              AllOf(HasSubstr("classes: 4\n"), HasSubstr("\nparameters: " + std::to_string(with_data) + "\n")));
 }
 
 TEST_F(EndToEndTest, ShowGivesTheObjectivesALineOfTheirOwn) {
