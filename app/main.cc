@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "app/command.h"
 #include "plugin/logging.h"
 #include "plugin/status.h"
@@ -35,28 +36,25 @@ void SetUpLogging(const char* program) {
   google::AddLogSink(sink);
 }
 
-// The command line's error, and what an argument that nothing takes may have been meant for.
+// The command line's error, and what was meant by an argument that nothing takes.
 std::string Describe(const CLI::App& app, const CLI::Error& error) {
   const std::vector<CLI::App*> chosen = app.get_subcommands();
-  std::vector<std::string> names;
-  if (chosen.empty()) {
-    for (const CLI::App* command : app.get_subcommands(/*filter=*/nullptr)) names.push_back(command->get_name());
-    for (const std::string& argument : app.remaining()) {
-      if (argument.starts_with('-')) continue;
-      return absl::StrCat("there is no subcommand '", argument, "'", graticule::DidYouMean(argument, names));
+  const CLI::App& command = chosen.empty() ? app : *chosen[0];
+  std::vector<std::string> commands, options, meant;
+  for (const CLI::App* each : command.get_subcommands(/*filter=*/nullptr)) commands.push_back(each->get_name());
+  for (const CLI::Option* each : command.get_options()) {
+    for (const std::string& name : each->get_lnames()) options.push_back(name);
+  }
+  for (const std::string& argument : command.remaining()) {
+    if (chosen.empty() && !argument.starts_with('-')) {
+      return absl::StrCat("there is no subcommand '", argument, "'", graticule::DidYouMean(argument, commands));
     }
-    return error.what();
-  }
-  for (const CLI::Option* option : chosen[0]->get_options()) {
-    for (const std::string& name : option->get_lnames()) names.push_back(name);
-  }
-  std::string text = error.what();
-  for (const std::string& argument : chosen[0]->remaining()) {
     if (!argument.starts_with("--")) continue;
-    const std::string closest = graticule::ClosestName(argument.substr(2, argument.find('=') - 2), names);
-    if (!closest.empty()) absl::StrAppend(&text, "; did you mean --", closest, "?");
+    const std::string name = graticule::ClosestName(argument.substr(2, argument.find('=') - 2), options);
+    if (!name.empty()) meant.push_back("--" + name);
   }
-  return text;
+  return absl::StrCat(error.what(),
+                      meant.empty() ? "" : absl::StrCat("; did you mean ", absl::StrJoin(meant, ", "), "?"));
 }
 
 int Report(absl::Status status) {

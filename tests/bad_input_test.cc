@@ -102,6 +102,7 @@ TEST_F(BadInputTest, SlipsOfThePenOnTheCommandLineAreGuessed) {
     return result.LastError();
   };
   EXPECT_EQ(error({"trian", spec}), "graticule: there is no subcommand 'trian'; did you mean 'train'?");
+  EXPECT_THAT(error({"--vresion"}), HasSubstr("did you mean --version?"));
   EXPECT_THAT(error({"train", spec, "--ouput=x"}), HasSubstr("--ouput=x; did you mean --output?"));
   EXPECT_THAT(error({"train", spec, "--set", "epochs=3"}), HasSubstr("did you mean 'trainer.epochs'?"));
   EXPECT_THAT(error({"train", spec, "--set", "trainer.optimizer=AdamX"}), HasSubstr("did you mean 'AdamW'?"));

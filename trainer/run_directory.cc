@@ -46,12 +46,7 @@ absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::stri
   fs::create_directories(path, error);
   if (error) return absl::UnavailableError(absl::StrCat("cannot create ", path, ": ", error.message()));
   // Before a lock is left in a folder that is not ours.
-  const std::vector<std::string> files = FilesOfARun(path);
-  if (!files.empty() && !fs::exists(run->spec_path(), error) && !allow_changed_spec) {
-    return absl::FailedPreconditionError(
-        absl::StrCat(path, " has ", absl::StrJoin(files, ", "),
-                     ", but no experiment.textproto: it is no run's folder, or the run's spec is lost", kWaysOut));
-  }
+  if (!allow_changed_spec) RETURN_IF_ERROR(run->CheckFolder());
   RETURN_IF_ERROR(run->Lock());
 
   const absl::StatusOr<std::string> before = ReadFile(run->spec_path());
@@ -66,9 +61,25 @@ absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::stri
   return run;
 }
 
+absl::Status RunDirectory::CheckFolder() const {
+  const std::vector<std::string> files = FilesOfARun(path_);
+  const absl::StatusOr<std::string> spec = ReadFile(spec_path());
+  if (absl::IsNotFound(spec.status()) && !files.empty()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(path_, " has ", absl::StrJoin(files, ", "),
+                     ", but no experiment.textproto: it is no run's folder, or the run's spec is lost", kWaysOut));
+  }
+  std::error_code error;
+  if (spec.ok() && *spec != spec_ && files.empty() && !fs::exists(lock_path(), error)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(spec_path(), " is of no run, and would be replaced; give another --output=DIR"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status RunDirectory::Lock() {
   // Not the folder itself: network file systems lock files that are open for writing.
-  const std::string file = path_ + "/lock";
+  const std::string file = lock_path();
   lock_ = Descriptor(open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666));
   if (lock_.get() < 0) return ErrnoStatus("open", file);
   // It ends with the process, however that ends.

@@ -16,7 +16,8 @@ class RunDirectory {
  public:
   // Creates the folder if need be and locks it for as long as the object lives. FailedPrecondition if another process
   // trains into it; and, unless `allow_changed_spec`, if it holds a run of another spec (trainer/spec_changes.h), or
-  // files of a run without the spec that lies beside them. A run that has no checkpoint yet may become another.
+  // files of a run without the spec that lies beside them, or a spec without them, which somebody has written. A run
+  // that has no checkpoint yet may become another.
   static absl::StatusOr<std::unique_ptr<RunDirectory>> Open(const std::string& path, const Experiment& experiment,
                                                             bool allow_changed_spec);
 
@@ -28,9 +29,11 @@ class RunDirectory {
 
  private:
   RunDirectory(std::string path, std::string spec) : path_(std::move(path)), spec_(std::move(spec)) {}
+  absl::Status CheckFolder() const;
   absl::Status Lock();
   absl::Status CheckSpec(const Experiment& experiment) const;
   std::string spec_path() const { return path_ + "/experiment.textproto"; }
+  std::string lock_path() const { return path_ + "/lock"; }
 
   const std::string path_;
   const std::string spec_;  // as it shall be written

@@ -110,6 +110,13 @@ TEST_F(RunDirectoryTest, FilesWithoutASpecAreSomebodyElses) {
   EXPECT_TRUE(Open(/*allow_changed_spec=*/true).ok());
 }
 
+TEST_F(RunDirectoryTest, ASpecThatSomebodyWroteIsNotReplaced) {
+  Write("experiment.textproto");
+  EXPECT_EQ(Error(), run_ + "/experiment.textproto is of no run, and would be replaced; give another --output=DIR");
+  EXPECT_EQ(SpecOnDisk(), "text");
+  EXPECT_FALSE(fs::exists(run_ + "/lock"));
+}
+
 TEST_F(RunDirectoryTest, ARunThatLostItsSpecIsNotGoneOnWith) {
   Begin();
   fs::remove(run_ + "/experiment.textproto");
