@@ -842,11 +842,10 @@ class Training {
       if (!expectation.holds) unmet.Add("", expectation.line);
     }
     const std::string& run = options_.output;
-    const std::string spec = absl::StrCat(run, "/experiment.textproto --checkpoint=", run);
     log_->Line(absl::StrCat("\nEverything is in ", run,
                             ":\n  metrics.csv, log.txt, run.json, experiment.textproto, TensorBoard events, "
-                            "checkpoints/last\nTry next:\n  ",
-                            options_.command, " eval ", spec, "\n  ", options_.command, " predict ", spec,
+                            "checkpoints/last and best\nTry next:\n  ",
+                            options_.command, " eval ", run, "\n  ", options_.command, " predict ", run,
                             " --images=YOUR.png\n  tensorboard --logdir=", run));
     return unmet.empty() ? absl::OkStatus() : absl::FailedPreconditionError(unmet.ToStatus().message());
   }
