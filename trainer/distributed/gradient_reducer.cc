@@ -117,8 +117,8 @@ GradientReducer::State::~State() {
   for (const auto& [node, key] : hooks) node->del_post_hook(key);
 }
 
-// Where an entry lies in its bucket decides in which order a ring of ranks sums it up, so the buckets must not depend on
-// when a process was started, as c10d's own do: of a first layout, and from the second step on of the order in which
+// Where an entry lies in its bucket decides in which order a ring of ranks sums it up, so the buckets must not depend
+// on when a process was started, as c10d's own do: of a first layout, and from the second step on of the order in which
 // gradients came in the first. Here both are one: from the last parameter to the first, about as gradients come.
 void GradientReducer::State::MakeReducer() {
   std::vector<at::Tensor> tensors;
