@@ -85,19 +85,20 @@ struct TrainingSpeed : Speed {
   }
 };
 
-// Multiply-adds of a matrix product count as two operations. The best of several sizes: a peak.
+// Multiply-adds of a matrix product count as two operations. The best of several sizes: a peak. A processor that has no
+// instructions for the type may take minutes for the larger ones.
 double MeasureGemmPeak(at::ScalarType dtype, c10::Device device) {
   constexpr double kSecondsEach = 0.2;
-  double peak = 0;
-  for (const int64_t n : {1024, 1536, 2048}) {
+  double peak = 0, seconds = 0;
+  for (const int64_t n : {256, 512, 1024, 1536, 2048}) {
+    if (seconds > kSecondsEach) break;
     const at::Tensor a = at::randn({n, n}, device).to(dtype), b = at::randn({n, n}, device).to(dtype);
     at::Tensor c = at::mm(a, b);
     Stopwatch watch(device);
-    for (double elapsed = 0; elapsed < kSecondsEach;) {
+    for (double elapsed = 0; elapsed < kSecondsEach; elapsed += seconds) {
       at::mm_out(c, a, b);
-      const double seconds = watch.Lap();
+      seconds = watch.Lap();
       peak = std::max(peak, 2.0 * n * n * n / seconds);
-      elapsed += seconds;
     }
   }
   return peak;
