@@ -52,8 +52,8 @@ absl::Status Replay(Arguments arguments) {
 
   const std::vector<std::string> classes = ClassNames(experiment, dump.model);
   ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, BuildTask(experiment, classes));
-  RETURN_IF_ERROR(CopyByName(dump.model, ModelTensors(*task)), "the dump's model");
-  RETURN_IF_ERROR(CopyByName(dump.objectives, ObjectiveTensors(*task)), "the dump's objectives");
+  RETURN_IF_ERROR(LoadByName(dump.model, ModelTensors(*task)), "the dump's model");
+  RETURN_IF_ERROR(LoadByName(dump.objectives, ObjectiveTensors(*task)), "the dump's objectives");
   task->To(device);
   std::unique_ptr<TeacherModel> teacher;
   if (experiment.has_teacher() && !dump.batches[0].teacher_logits.defined()) {

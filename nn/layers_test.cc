@@ -4,6 +4,7 @@
 
 #include "ATen/ops/cat.h"
 #include "ATen/ops/ones.h"
+#include "ATen/ops/rand.h"
 #include "ATen/ops/randn.h"
 #include "ATen/ops/zeros.h"
 #include "gtest/gtest.h"
@@ -23,6 +24,21 @@ TEST(LinearTest, StartsAsATruncatedNormalAndZeroBias) {
   EXPECT_FALSE(parameters[1].decay);
   EXPECT_TRUE(parameters[1].tensor.equal(at::zeros({400})));
   EXPECT_EQ(Linear(3, 4, /*bias=*/false).ParameterCount(), 12);
+}
+
+TEST(LinearTest, NothingIsDrawnInAnUndrawnScope) {
+  at::manual_seed(3);
+  const at::Tensor next = at::rand({4});
+  at::manual_seed(3);
+  {
+    const UndrawnScope undrawn;
+    const Linear linear(8, 4);
+    EXPECT_EQ(linear.Parameters()[1].tensor.abs().max().item<double>(), 0);  // constants are set all the same
+  }
+  EXPECT_TRUE(at::rand({4}).equal(next));
+  at::manual_seed(3);
+  const Linear drawn(8, 4);
+  EXPECT_FALSE(at::rand({4}).equal(next));
 }
 
 TEST(LinearTest, NoWeightStartsFarOut) {

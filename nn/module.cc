@@ -16,6 +16,7 @@ namespace graticule {
 namespace {
 
 thread_local bool meta_scope_active = false;
+thread_local bool undrawn_scope_active = false;
 
 std::string ChildName(const std::string& prefix, const std::string& name) {
   if (prefix.empty()) return name;
@@ -98,6 +99,10 @@ MetaScope::MetaScope() : previous_(std::exchange(meta_scope_active, true)) {}
 MetaScope::~MetaScope() { meta_scope_active = previous_; }
 bool MetaScope::active() { return meta_scope_active; }
 
+UndrawnScope::UndrawnScope() : previous_(std::exchange(undrawn_scope_active, true)) {}
+UndrawnScope::~UndrawnScope() { undrawn_scope_active = previous_; }
+bool UndrawnScope::active() { return undrawn_scope_active; }
+
 at::Tensor NewParameter(at::IntArrayRef shape) {
   return at::empty(shape, at::TensorOptions().dtype(at::kFloat).device(meta_scope_active ? at::kMeta : at::kCPU));
 }
@@ -113,6 +118,11 @@ at::Tensor InPlace(at::Tensor tensor, Fill fill) {
   return tensor;
 }
 
+template <typename Draw>
+at::Tensor Drawn(at::Tensor tensor, Draw draw) {
+  return undrawn_scope_active ? tensor : InPlace(std::move(tensor), draw);
+}
+
 }  // namespace
 
 at::Tensor Zeros(at::Tensor tensor) { return Constant(std::move(tensor), 0); }
@@ -121,14 +131,14 @@ at::Tensor Constant(at::Tensor tensor, double value) {
   return InPlace(std::move(tensor), [&](at::Tensor& t) { t.fill_(value); });
 }
 at::Tensor Normal(at::Tensor tensor, double std) {
-  return InPlace(std::move(tensor), [&](at::Tensor& t) { t.normal_(0, std); });
+  return Drawn(std::move(tensor), [&](at::Tensor& t) { t.normal_(0, std); });
 }
 at::Tensor Uniform(at::Tensor tensor, double low, double high) {
-  return InPlace(std::move(tensor), [&](at::Tensor& t) { t.uniform_(low, high); });
+  return Drawn(std::move(tensor), [&](at::Tensor& t) { t.uniform_(low, high); });
 }
 
 at::Tensor TruncNormal(at::Tensor tensor, double std) {
-  return InPlace(std::move(tensor), [&](at::Tensor& t) {
+  return Drawn(std::move(tensor), [&](at::Tensor& t) {
     // The inverse of the cumulative distribution, evaluated on uniform numbers between those of the two bounds.
     const double bound = 2.0;
     // Less than 1 in single precision, where erfinv is infinite: a weight at the bound, far out of a small std.

@@ -110,6 +110,20 @@ class MetaScope {
   bool previous_;
 };
 
+// While one lives, this thread's Normal, Uniform and TruncNormal leave tensors as they are, uninitialised: for a model
+// all of whose weights are read afterwards, which takes no longer than to draw them.
+class UndrawnScope {
+ public:
+  UndrawnScope();
+  ~UndrawnScope();
+  static bool active();
+  UndrawnScope(const UndrawnScope&) = delete;
+  UndrawnScope& operator=(const UndrawnScope&) = delete;
+
+ private:
+  bool previous_;
+};
+
 // An uninitialised float tensor of this shape, on the CPU, or on the meta device inside a MetaScope.
 at::Tensor NewParameter(at::IntArrayRef shape);
 

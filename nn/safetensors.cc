@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <iterator>
 #include <limits>
 #include <map>
 #include <set>
@@ -229,20 +230,33 @@ std::string SerializeSafetensors(const Safetensors& contents) {
   return bytes;
 }
 
-absl::Status CopyByName(const Safetensors& from, const Safetensors& into) {
-  std::map<std::string, at::Tensor> given(from.tensors.begin(), from.tensors.end());
+namespace {
+
+// Whether `own`, the only one that looks at its memory, can have that of `loaded` instead.
+bool CanTakeOver(const at::Tensor& own, const at::Tensor& loaded) {
+  const auto is_alone = [](const at::Tensor& tensor) { return tensor.storage().use_count() == 1; };
+  return own.is_cpu() && loaded.is_cpu() && own.scalar_type() == loaded.scalar_type() &&
+         own.strides() == loaded.strides() && loaded.use_count() == 1 && is_alone(own) && is_alone(loaded);
+}
+
+}  // namespace
+
+absl::Status LoadByName(Safetensors from, const Safetensors& into) {
+  std::map<std::string, at::Tensor> given(std::move_iterator(from.tensors.begin()),
+                                          std::move_iterator(from.tensors.end()));
+  from.tensors.clear();
   std::vector<std::string> problems;
-  std::vector<std::pair<at::Tensor, at::Tensor>> copies;  // into the first, of the second
+  std::vector<std::pair<at::Tensor, at::Tensor>> loads;  // into the first, of the second
   for (const auto& [name, own] : into.tensors) {
     const auto found = given.find(name);
     if (found == given.end()) {
       problems.push_back(absl::StrCat(name, " is missing"));
       continue;
     }
-    const at::Tensor loaded = found->second;
+    at::Tensor loaded = std::move(found->second);
     given.erase(found);
     if (loaded.sizes() == own.sizes()) {
-      copies.emplace_back(own, loaded);
+      loads.emplace_back(own, std::move(loaded));
     } else {
       problems.push_back(absl::StrCat(name, " has shape [", absl::StrJoin(loaded.sizes(), ","), "] instead of [",
                                       absl::StrJoin(own.sizes(), ","), "]"));
@@ -251,7 +265,13 @@ absl::Status CopyByName(const Safetensors& from, const Safetensors& into) {
   for (const auto& [name, tensor] : given) problems.push_back(absl::StrCat(name, " has no counterpart"));
   if (!problems.empty()) return absl::FailedPreconditionError(FirstFew(problems));
   c10::NoGradGuard no_grad;
-  for (auto& [own, loaded] : copies) own.copy_(loaded);
+  for (auto& [own, loaded] : loads) {
+    if (CanTakeOver(own, loaded)) {
+      own.set_data(loaded);
+    } else {
+      own.copy_(loaded);
+    }
+  }
   return absl::OkStatus();
 }
 

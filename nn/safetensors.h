@@ -27,9 +27,10 @@ struct Safetensors {
   at::Tensor Find(std::string_view name) const;
 };
 
-// Copies the tensors of `from` into those of `into`, each into that of its name, and whatever its type; all of them or
-// none. FailedPrecondition names those that are missing, of another shape or of a name that `into` lacks.
-absl::Status CopyByName(const Safetensors& from, const Safetensors& into);
+// Gives the tensors of `into` the values of those of `from`, each of that of its name, whatever its type; all of them
+// or none. Memory that fits and that nobody else holds is handed over, what is shared is copied. FailedPrecondition
+// names those that are missing, of another shape or of a name that `into` lacks.
+absl::Status LoadByName(Safetensors from, const Safetensors& into);
 
 // The bytes of a file. Tensors are made contiguous on the CPU; the data starts at a multiple of 64 bytes, each tensor
 // at a multiple of its element size. Types: float 64, 32, 16, bfloat16, int 64, 32, 16, 8, uint8, bool; names differ.

@@ -234,19 +234,33 @@ TEST(SafetensorsTest, SurvivesAnyFlippedByteAndAnyCut) {
   }
 }
 
-TEST(CopyByNameTest, CopiesAllOrNone) {
+TEST(LoadByNameTest, LoadsAllOrNone) {
   const Safetensors into{.tensors = {{"a", at::zeros({2})}, {"b", at::zeros({3}, at::kLong)}}};
   Safetensors from{.tensors = {{"b", at::full({3}, 2)}, {"a", at::ones({2}, at::kDouble)}}};
-  ASSERT_TRUE(CopyByName(from, into).ok());
+  ASSERT_TRUE(LoadByName(from, into).ok());
   EXPECT_TRUE(at::equal(into.Find("a"), at::ones({2})));
   EXPECT_TRUE(at::equal(into.Find("b"), at::full({3}, 2, at::kLong)));
 
   from.tensors = {{"a", at::zeros({2})}, {"b", at::zeros({4})}, {"c", at::zeros({1})}};
-  const absl::Status status = CopyByName(from, into);
+  const absl::Status status = LoadByName(from, into);
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_EQ(status.message(), "b has shape [4] instead of [3], c has no counterpart");
-  EXPECT_EQ(CopyByName({}, into).message(), "a is missing, b is missing");
+  EXPECT_EQ(LoadByName({}, into).message(), "a is missing, b is missing");
   EXPECT_TRUE(at::equal(into.Find("a"), at::ones({2})));
+}
+
+TEST(LoadByNameTest, TakesMemoryThatNobodyElseHolds) {
+  at::Tensor own = at::zeros({3}).requires_grad_(true), own_shared = at::zeros({3}), own_viewed = at::zeros({2, 3});
+  const at::Tensor view = own_viewed[1], shared = at::ones({3});
+  Safetensors from{.tensors = {{"own", at::ones({3})}, {"shared", shared}, {"viewed", at::ones({2, 3})}}};
+  const void* const memory = from.tensors[0].second.const_data_ptr();
+  ASSERT_TRUE(
+      LoadByName(std::move(from), {.tensors = {{"own", own}, {"shared", own_shared}, {"viewed", own_viewed}}}).ok());
+  EXPECT_EQ(own.const_data_ptr(), memory);
+  EXPECT_TRUE(own.requires_grad());
+  EXPECT_NE(own_shared.const_data_ptr(), shared.const_data_ptr());
+  EXPECT_TRUE(at::equal(own_shared, shared));
+  EXPECT_TRUE(at::equal(view, at::ones({3})));
 }
 
 TEST(SafetensorsTest, BytesMayComeInPieces) {

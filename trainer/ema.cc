@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "ATen/ops/_foreach_lerp.h"
@@ -58,8 +59,8 @@ Safetensors Ema::State() const {
   return state;
 }
 
-absl::Status Ema::LoadState(const Safetensors& state) {
-  return Annotate(CopyByName(state, State()), "the moving average is of another model");
+absl::Status Ema::LoadState(Safetensors state) {
+  return Annotate(LoadByName(std::move(state), State()), "the moving average is of another model");
 }
 
 }  // namespace graticule

@@ -31,7 +31,7 @@ class Ema {
   void Swap();
   // Under the model's names. The tensors share storage with the averages.
   Safetensors State() const;
-  absl::Status LoadState(const Safetensors& state);
+  absl::Status LoadState(Safetensors state);
 
  private:
   double decay_;

@@ -65,7 +65,7 @@ class GradientDescent : public Optimizer {
     }
   }
   Safetensors State() const override { return {}; }
-  absl::Status LoadState(const Safetensors&) override { return absl::OkStatus(); }
+  absl::Status LoadState(Safetensors) override { return absl::OkStatus(); }
 
   std::map<std::string, at::Tensor> gradients;
 

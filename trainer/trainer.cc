@@ -177,16 +177,20 @@ class Training {
   absl::Status Build() {
     steps_ = CountSteps(config_, data_.train->size());
     if (chief()) {
+      ASSIGN_OR_RETURN(resumes_, HasCheckpoint(options_.output));
       // Beside what is built meanwhile.
       loading_ = std::async(std::launch::async, [this] {
         return LoadNewestCheckpoint(options_.output, [this](const std::string& text) { log_->Line(text); });
       });
     }
+    std::optional<UndrawnScope> undrawn;
+    if (resumes_) undrawn.emplace();
     ASSIGN_OR_RETURN(task_, BuildTask(experiment_, data_.train->class_names()));
     RETURN_IF_ERROR(ChooseBestMetric());
     task_->To(device_);
     ASSIGN_OR_RETURN(parameters_, TrainedParameters(config_, *task_));
     ASSIGN_OR_RETURN(optimizer_, BuildOptimizer(experiment_, parameters_));
+    undrawn.reset();
     if (experiment_.has_teacher()) {
       ASSIGN_OR_RETURN(teacher_, BuildTeacher(experiment_, data_.train->class_names(), device_));
     }
@@ -215,11 +219,16 @@ class Training {
     std::optional<Checkpoint> checkpoint;
     if (chief()) {
       ASSIGN_OR_RETURN(checkpoint, loading_.get());
+      if (resumes_ && !checkpoint.has_value()) {
+        return absl::UnavailableError(
+            absl::StrCat("the checkpoints of ", options_.output, " went while they were read"));
+      }
       if (checkpoint.has_value()) {
         RETURN_IF_ERROR(CheckClasses(checkpoint->model));
-        RETURN_IF_ERROR(CopyByName(checkpoint->model, ModelTensors(*task_)), "resume: the model");
-        RETURN_IF_ERROR(CopyByName(checkpoint->objectives, ObjectiveTensors(*task_)), "resume: the objectives");
-        RETURN_IF_ERROR(optimizer_->LoadState(checkpoint->optimizer), "resume");
+        RETURN_IF_ERROR(LoadByName(std::move(checkpoint->model), ModelTensors(*task_)), "resume: the model");
+        RETURN_IF_ERROR(LoadByName(std::move(checkpoint->objectives), ObjectiveTensors(*task_)),
+                        "resume: the objectives");
+        RETURN_IF_ERROR(optimizer_->LoadState(std::move(checkpoint->optimizer)), "resume");
       } else if (!config_.initial_checkpoint().empty()) {
         ASSIGN_OR_RETURN(const Safetensors weights, ReadWeights(config_.initial_checkpoint(), config_.initial_ema()));
         ASSIGN_OR_RETURN(const LoadReport report, LoadWeights(weights, *task_), config_.initial_checkpoint());
@@ -243,7 +252,7 @@ class Training {
                                    task_->ModelBuffers());
       // There is none where the average was asked for only since.
       if (checkpoint.has_value() && !checkpoint->ema.tensors.empty()) {
-        RETURN_IF_ERROR(ema_->LoadState(checkpoint->ema), "resume");
+        RETURN_IF_ERROR(ema_->LoadState(std::move(checkpoint->ema)), "resume");
       }
     }
     step_.emplace(config_, StepParts{.normalize = *normalize_,
@@ -885,6 +894,7 @@ class Training {
   std::unique_ptr<Ranks> ranks_;
   std::unique_ptr<RunDirectory> directory_;  // of the first process
   std::unique_ptr<RunLog> log_;
+  bool resumes_ = false;                                            // of the first process: there is a checkpoint
   std::future<absl::StatusOr<std::optional<Checkpoint>>> loading_;  // of the first process
   Steps steps_;
   std::unique_ptr<Task> task_;

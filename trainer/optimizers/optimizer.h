@@ -43,8 +43,8 @@ class Optimizer {
   // Tensors named STATE.PARAMETER, for example "exp_avg.blocks.0.norm1.weight", that share storage with the
   // optimizer's.
   virtual Safetensors State() const = 0;
-  // FailedPrecondition if tensors are missing, unknown or of another shape; then nothing is changed.
-  virtual absl::Status LoadState(const Safetensors& state) = 0;
+  // FailedPrecondition if tensors are missing, unknown or of another shape; then nothing is changed. See LoadByName.
+  virtual absl::Status LoadState(Safetensors state) = 0;
 };
 
 }  // namespace graticule

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <utility>
 
+#include "ATen/ops/empty_like.h"
 #include "ATen/ops/zeros.h"
 #include "ATen/ops/zeros_like.h"
 #include "absl/strings/str_cat.h"
 #include "c10/core/GradMode.h"
+#include "nn/module.h"
 #include "plugin/logging.h"
 #include "plugin/status.h"
 
@@ -29,7 +31,8 @@ Slots::Slots(const std::vector<TrainedParameter>& parameters, std::vector<StateT
     Slot& slot = group->slots.emplace_back(Slot{parameter.name, tensor, {}});
     for (const StateTensor& kept : state_) {
       const at::TensorOptions scalar = at::TensorOptions().dtype(at::kFloat);
-      slot.state.push_back(kept.kind == StateTensor::Kind::kLikeParameter ? at::zeros_like(tensor)
+      const auto zeros = [&] { return UndrawnScope::active() ? at::empty_like(tensor) : at::zeros_like(tensor); };
+      slot.state.push_back(kept.kind == StateTensor::Kind::kLikeParameter ? zeros()
                            : kept.kind == StateTensor::Kind::kOnDevice ? at::zeros({}, scalar.device(tensor.device()))
                                                                        : at::zeros({}, scalar));
     }
@@ -65,8 +68,8 @@ void Slots::AddState(Safetensors& state) const {
   }
 }
 
-absl::Status LoadOptimizerState(const Safetensors& from, const Safetensors& own) {
-  return Annotate(CopyByName(from, own), "the optimizer's state is of another model or optimizer");
+absl::Status LoadOptimizerState(Safetensors from, const Safetensors& own) {
+  return Annotate(LoadByName(std::move(from), own), "the optimizer's state is of another model or optimizer");
 }
 
 }  // namespace graticule

@@ -14,7 +14,7 @@
 
 namespace graticule {
 
-// A state tensor that an optimizer keeps of each parameter, zero at first.
+// A state tensor that an optimizer keeps of each parameter, zero at first, and in an UndrawnScope whatever it is.
 struct StateTensor {
   enum class Kind {
     kLikeParameter,  // its shape, type and device
@@ -61,7 +61,7 @@ class Slots {
 
 // `from` into an optimizer's own State(), by name. FailedPrecondition, saying that it is of another model or optimizer,
 // if tensors are missing, unknown or of another shape; then nothing is changed.
-absl::Status LoadOptimizerState(const Safetensors& from, const Safetensors& own);
+absl::Status LoadOptimizerState(Safetensors from, const Safetensors& own);
 
 }  // namespace graticule
 

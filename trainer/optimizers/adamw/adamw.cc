@@ -1,5 +1,7 @@
 #include "trainer/optimizers/adamw/adamw.h"
 
+#include <utility>
+
 #include "plugin/registry.h"
 #include "plugin/status.h"
 #include "trainer/optimizers/checks.h"
@@ -33,7 +35,7 @@ Safetensors AdamWOptimizer::State() const {
   return state;
 }
 
-absl::Status AdamWOptimizer::LoadState(const Safetensors& state) { return LoadOptimizerState(state, State()); }
+absl::Status AdamWOptimizer::LoadState(Safetensors state) { return LoadOptimizerState(std::move(state), State()); }
 
 namespace {
 const Registration<Optimizer, AdamW> kRegistration("Adam with decoupled weight decay", "weight_decay: 0.05",

@@ -22,7 +22,7 @@ class AdamWOptimizer : public Optimizer {
   void Step(double learning_rate) override { step_.Step(learning_rate); }
   // "exp_avg.NAME" and "exp_avg_sq.NAME" of the parameter's shape, "step.NAME" of no axis: how many steps it has seen.
   Safetensors State() const override;
-  absl::Status LoadState(const Safetensors& state) override;
+  absl::Status LoadState(Safetensors state) override;
 
  private:
   explicit AdamWOptimizer(FusedAdamW step) : step_(std::move(step)) {}

@@ -1,6 +1,7 @@
 #include "trainer/optimizers/lamb/lamb.h"
 
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "ATen/ops/_foreach_add.h"
@@ -104,7 +105,7 @@ Safetensors LambOptimizer::State() const {
   return state;
 }
 
-absl::Status LambOptimizer::LoadState(const Safetensors& state) { return LoadOptimizerState(state, State()); }
+absl::Status LambOptimizer::LoadState(Safetensors state) { return LoadOptimizerState(std::move(state), State()); }
 
 namespace {
 const Registration<Optimizer, Lamb> kRegistration(

@@ -22,7 +22,7 @@ class LambOptimizer : public Optimizer {
   void Step(double learning_rate) override;
   // "mean.NAME" and "mean_square.NAME" of the parameter's shape, "step.NAME" of no axis: how many steps it has seen.
   Safetensors State() const override;
-  absl::Status LoadState(const Safetensors& state) override;
+  absl::Status LoadState(Safetensors state) override;
 
  private:
   // `config` with all defaults filled in.

@@ -1,5 +1,6 @@
 #include "trainer/optimizers/lion/lion.h"
 
+#include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
@@ -51,7 +52,7 @@ Safetensors LionOptimizer::State() const {
   return state;
 }
 
-absl::Status LionOptimizer::LoadState(const Safetensors& state) { return LoadOptimizerState(state, State()); }
+absl::Status LionOptimizer::LoadState(Safetensors state) { return LoadOptimizerState(std::move(state), State()); }
 
 namespace {
 const Registration<Optimizer, Lion> kRegistration("Lion: steps along the sign of a momentum", "weight_decay: 0.5",

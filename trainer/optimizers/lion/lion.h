@@ -21,7 +21,7 @@ class LionOptimizer : public Optimizer {
   void Step(double learning_rate) override;
   // "exp_avg.NAME" of the parameter's shape.
   Safetensors State() const override;
-  absl::Status LoadState(const Safetensors& state) override;
+  absl::Status LoadState(Safetensors state) override;
 
  private:
   // `config` with all defaults filled in.

@@ -174,7 +174,7 @@ Safetensors MuonOptimizer::State() const {
   return state;
 }
 
-absl::Status MuonOptimizer::LoadState(const Safetensors& state) { return LoadOptimizerState(state, State()); }
+absl::Status MuonOptimizer::LoadState(Safetensors state) { return LoadOptimizerState(std::move(state), State()); }
 
 namespace {
 const Registration<Optimizer, Muon> kRegistration("Muon: orthogonal steps for the layers' matrices, AdamW for the rest",

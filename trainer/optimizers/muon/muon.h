@@ -25,7 +25,7 @@ class MuonOptimizer : public Optimizer {
   void Step(double learning_rate) override;
   // Of matrices "momentum_buffer.NAME", of its shape; of the others AdamW's.
   Safetensors State() const override;
-  absl::Status LoadState(const Safetensors& state) override;
+  absl::Status LoadState(Safetensors state) override;
 
  private:
   // `config` with all defaults filled in.

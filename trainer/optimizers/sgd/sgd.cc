@@ -1,6 +1,7 @@
 #include "trainer/optimizers/sgd/sgd.h"
 
 #include <cstddef>
+#include <utility>
 #include <vector>
 
 #include "ATen/core/Tensor.h"
@@ -74,7 +75,7 @@ Safetensors SgdOptimizer::State() const {
   return state;
 }
 
-absl::Status SgdOptimizer::LoadState(const Safetensors& state) { return LoadOptimizerState(state, State()); }
+absl::Status SgdOptimizer::LoadState(Safetensors state) { return LoadOptimizerState(std::move(state), State()); }
 
 namespace {
 const Registration<Optimizer, Sgd> kRegistration("Stochastic gradient descent with momentum", "momentum: 0.9",

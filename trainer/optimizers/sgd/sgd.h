@@ -22,7 +22,7 @@ class SgdOptimizer : public Optimizer {
   // "momentum_buffer.NAME" of the parameter's shape and "step.NAME" of no axis, how many steps it has seen; nothing
   // without momentum.
   Safetensors State() const override;
-  absl::Status LoadState(const Safetensors& state) override;
+  absl::Status LoadState(Safetensors state) override;
 
  private:
   // `config` with all defaults filled in.
