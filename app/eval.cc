@@ -24,9 +24,11 @@ void AddEval(CLI::App& app, Action& action) {
     action = [arguments]() -> absl::Status {
       RETURN_IF_ERROR(arguments->checkpoint.CompleteFrom(arguments->spec));
       DataParts data;
-      ASSIGN_OR_RETURN(const Spec spec, arguments->spec.Load(&data));
+      // Whatever the training started from.
+      ASSIGN_OR_RETURN(const Spec spec, arguments->spec.Load(&data, [](const Experiment&) { return true; }));
       const Experiment& experiment = spec.experiment();
       SetThreads(experiment.trainer());
+      SetTf32(experiment.trainer());
       ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(experiment.trainer()));
       ASSIGN_OR_RETURN(const std::unique_ptr<Task> task, BuildTask(experiment, data.train->class_names()));
       ASSIGN_OR_RETURN(const Safetensors weights, arguments->checkpoint.Read());

@@ -169,6 +169,7 @@ absl::Status Predict(Arguments arguments) {
   ASSIGN_OR_RETURN(const Safetensors weights, arguments.checkpoint.Read());
   const std::vector<std::string> class_names = ClassNames(experiment, weights);
   SetThreads(experiment.trainer());
+  SetTf32(experiment.trainer());
   Model model{.precision = experiment.trainer().precision()};
   ASSIGN_OR_RETURN(model.device, ChooseDevice(experiment.trainer()));
   ASSIGN_OR_RETURN(model.task, BuildTask(experiment, class_names));

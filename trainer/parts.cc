@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "data/loader/cached_dataset.h"
 #include "data/loader/free_memory.h"
 #include "plugin/registry.h"
@@ -208,8 +209,10 @@ LoaderOptions CommonOptions(const Experiment& experiment, const DataParts& parts
   options.stop_at_truncated = data.decoding().truncated() == Decoding::FAIL;
   options.seed = experiment.trainer().seed();
   if (data.has_max_broken()) options.max_broken = data.max_broken();
-  const absl::StatusOr<c10::Device> device = ChooseDevice(experiment.trainer());
+  const absl::StatusOr<c10::Device> device = ChooseDevice(experiment.trainer(), place.local_rank);
   options.pinned = device.ok() && device->is_cuda();
+  // Pinned memory asks the current GPU what has been copied; on the first one, each process would have a context there.
+  if (options.pinned) options.on_thread_start = [device = *device] { MakeCurrent(device); };
   return options;
 }
 
@@ -307,6 +310,18 @@ absl::StatusOr<std::unique_ptr<Task>> BuildTask(const Experiment& experiment,
 absl::StatusOr<std::unique_ptr<Optimizer>> BuildOptimizer(const Experiment& experiment,
                                                           const std::vector<TrainedParameter>& parameters) {
   return Registry<Optimizer>::Create(experiment.trainer().optimizer(), {parameters});
+}
+
+absl::StatusOr<std::string> BestMetric(const Trainer& trainer, const Task& task) {
+  std::vector<std::string> names;
+  for (const std::string& name : task.EvaluationMetrics()) names.push_back(kValidation + name);
+  for (const std::string& name : task.EvaluationMetrics()) {
+    if (trainer.ema_decay() > 0) names.push_back(kValidationOfEma + name);
+  }
+  if (trainer.best_metric().empty()) return names.front();
+  if (std::find(names.begin(), names.end(), trainer.best_metric()) != names.end()) return trainer.best_metric();
+  return absl::InvalidArgumentError(absl::StrCat("must be one of ", absl::StrJoin(names, ", "), "; found '",
+                                                 trainer.best_metric(), "'", DidYouMean(trainer.best_metric(), names)));
 }
 
 Steps CountSteps(const Trainer& trainer, int64_t train_size) {
@@ -420,6 +435,7 @@ absl::StatusOr<DataParts> CheckExperiment(const Experiment& experiment, bool res
   const Trainer& trainer = experiment.trainer();
   std::vector<TrainedParameter> parameters;
   if (task != nullptr) {
+    errors.Add("trainer.best_metric", BestMetric(trainer, *task).status());
     auto trained = TrainedParameters(trainer, *task);
     errors.Add("", trained.status());
     if (trained.ok()) parameters = *std::move(trained);

@@ -30,7 +30,8 @@ int LoaderThreads(const Data& data, int processes = 1);
 struct ProcessPlace {
   int rank = 0;        // of all
   int world_size = 1;  // how many there are
-  int local_size = 1;  // and on this machine
+  int local_rank = 0;  // of those on this machine
+  int local_size = 1;  // how many these are
 };
 
 // The data side of an experiment.
@@ -71,6 +72,12 @@ absl::StatusOr<std::unique_ptr<Optimizer>> BuildOptimizer(const Experiment& expe
 int AccumulationSteps(const Trainer& trainer);
 // Images of one such pass in one process.
 int ImagesOfAPass(const Trainer& trainer, int world_size);
+
+// Before the names of the metrics of a validation, of the model and of its moving average.
+inline constexpr char kValidation[] = "val/", kValidationOfEma[] = "val_ema/";
+
+// The metric by which validations are compared: trainer.best_metric, else the task's first.
+absl::StatusOr<std::string> BestMetric(const Trainer& trainer, const Task& task);
 
 // Optimizer steps of an epoch and of the whole training, given the training set's size.
 struct Steps {

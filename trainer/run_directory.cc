@@ -46,7 +46,7 @@ absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::stri
   fs::create_directories(path, error);
   if (error) return absl::UnavailableError(absl::StrCat("cannot create ", path, ": ", error.message()));
   // Before a lock is left in a folder that is not ours.
-  if (!allow_changed_spec) RETURN_IF_ERROR(run->CheckFolder());
+  RETURN_IF_ERROR(run->CheckFolder(allow_changed_spec));
   RETURN_IF_ERROR(run->Lock());
 
   const absl::StatusOr<std::string> before = ReadFile(run->spec_path());
@@ -61,10 +61,10 @@ absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::stri
   return run;
 }
 
-absl::Status RunDirectory::CheckFolder() const {
+absl::Status RunDirectory::CheckFolder(bool allow_lost_spec) const {
   const std::vector<std::string> files = FilesOfARun(path_);
   const absl::StatusOr<std::string> spec = ReadFile(spec_path());
-  if (absl::IsNotFound(spec.status()) && !files.empty()) {
+  if (absl::IsNotFound(spec.status()) && !files.empty() && !allow_lost_spec) {
     return absl::FailedPreconditionError(
         absl::StrCat(path_, " has ", absl::StrJoin(files, ", "),
                      ", but no experiment.textproto: it is no run's folder, or the run's spec is lost", kWaysOut));

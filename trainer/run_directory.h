@@ -29,7 +29,7 @@ class RunDirectory {
 
  private:
   RunDirectory(std::string path, std::string spec) : path_(std::move(path)), spec_(std::move(spec)) {}
-  absl::Status CheckFolder() const;
+  absl::Status CheckFolder(bool allow_lost_spec) const;
   absl::Status Lock();
   absl::Status CheckSpec(const Experiment& experiment) const;
   std::string spec_path() const { return path_ + "/experiment.textproto"; }

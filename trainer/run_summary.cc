@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <string>
 
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "nlohmann/json.hpp"
@@ -17,6 +18,8 @@ namespace graticule {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr char kCompleted[] = "completed";
 
 std::string FormatTime(double seconds) {
   return absl::FormatTime("%Y-%m-%dT%H:%M:%SZ", absl::UnixEpoch() + absl::Seconds(seconds), absl::UTCTimeZone());
@@ -31,7 +34,7 @@ std::string HostName() {
 
 std::string ExitReason(const absl::Status& status, int signal) {
   if (!status.ok()) return absl::StrCat("error: ", status.message());
-  return signal == 0 ? "completed" : "stopped by " + SignalName(signal);
+  return signal == 0 ? kCompleted : "stopped by " + SignalName(signal);
 }
 
 absl::Status WriteRunSummary(const RunSummary& summary, const std::string& run_directory) {
@@ -66,6 +69,13 @@ absl::Status WriteRunSummary(const RunSummary& summary, const std::string& run_d
   // An error's text may hold a file's bytes.
   return WriteFileAtomically(run_directory + "/run.json",
                              json.dump(2, ' ', /*ensure_ascii=*/false, Json::error_handler_t::replace) + "\n");
+}
+
+bool IsCompleted(const std::string& run_directory) {
+  const absl::StatusOr<std::string> text = ReadFile(run_directory + "/run.json");
+  if (!text.ok()) return false;
+  const Json json = Json::parse(*text, /*cb=*/nullptr, /*allow_exceptions=*/false);
+  return json.is_object() && json.value("exit_reason", Json()) == kCompleted;
 }
 
 }  // namespace graticule

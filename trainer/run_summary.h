@@ -46,6 +46,9 @@ std::string ExitReason(const absl::Status& status, int signal);
 // no numbers become null.
 absl::Status WriteRunSummary(const RunSummary& summary, const std::string& run_directory);
 
+// Whether its run.json says of a run that it was completed.
+bool IsCompleted(const std::string& run_directory);
+
 }  // namespace graticule
 
 #endif  // GRATICULE_TRAINER_RUN_SUMMARY_H_

@@ -66,8 +66,8 @@
 namespace graticule {
 namespace {
 
-// What validations of the moving average are called.
-constexpr char kOfAverage[] = "val_ema/";
+// What a rank that is to end asks of the others in a validation, of which each does its part by itself.
+constexpr char kBreakOff[] = "break off";
 
 double Now() { return absl::ToDoubleSeconds(absl::Now() - absl::UnixEpoch()); }
 
@@ -101,7 +101,7 @@ class Training {
       status = CurrentExceptionToStatus(absl::StrCat("step ", state_.step()));
     }
     if (ranks_ != nullptr && !status.ok()) ranks_->ReportFailure(std::string(status.message()));
-    if (begun_) Summarise(ExitReason(status, stopped_by_));
+    if (begun_ || (ran_ && !IsCompleted(options_.output))) Summarise(ExitReason(status, stopped_by_));
     return status;
   }
 
@@ -111,15 +111,18 @@ class Training {
     stop_signal_.emplace();  // before, there is nothing to save
     RETURN_IF_ERROR(Build());
     RETURN_IF_ERROR(Resume());
-    ASSIGN_OR_RETURN(schedule_, BuildSchedule(experiment_, steps_));
-    if (chief()) RETURN_IF_ERROR(directory_->WriteSpec());
+    // The schedule knows epochs of this size alone.
+    ASSIGN_OR_RETURN(schedule_,
+                     BuildSchedule(experiment_, {.per_epoch = steps_.per_epoch, .total = steps_.total - first_step_}));
     Announce();
     // A run that was complete already stays as it is.
     begun_ = !Complete() || state_.validated_step() != state_.step();
     if (begun_) {
+      if (chief()) RETURN_IF_ERROR(directory_->WriteSpec());
       RETURN_IF_ERROR(OpenSinks());
       Summarise("running");
     }
+    ran_ = true;
     StartWatchdog();
     if (options_.profile.has_value()) {
       profiler_.emplace(*options_.profile, options_.output, ranks_->rank(), device_);
@@ -149,6 +152,11 @@ class Training {
     SetTf32(config_);
     ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(config_, options_.launch.local_rank));
     device_ = device;
+    if (device_.is_cuda() && options_.launch.launcher == "graticule" && device_.index() != options_.launch.local_rank) {
+      return absl::FailedPreconditionError(absl::StrCat("process ", options_.launch.local_rank,
+                                                        " of this machine has no GPU of its own: --processes takes one "
+                                                        "for each"));
+    }
     MakeCurrent(device_);
     ASSIGN_OR_RETURN(ranks_,
                      Ranks::Join(options_.launch, device_, OrDefault(config_.distributed().timeout_seconds(), 600.0)));
@@ -171,7 +179,10 @@ class Training {
   }
 
   ProcessPlace Place() const {
-    return {.rank = ranks_->rank(), .world_size = ranks_->size(), .local_size = LocalSize()};
+    return {.rank = ranks_->rank(),
+            .world_size = ranks_->size(),
+            .local_rank = options_.launch.local_rank,
+            .local_size = LocalSize()};
   }
 
   absl::Status Build() {
@@ -186,7 +197,7 @@ class Training {
     std::optional<UndrawnScope> undrawn;
     if (resumes_) undrawn.emplace();
     ASSIGN_OR_RETURN(task_, BuildTask(experiment_, data_.train->class_names()));
-    RETURN_IF_ERROR(ChooseBestMetric());
+    ASSIGN_OR_RETURN(best_metric_, BestMetric(config_, *task_), "trainer.best_metric");
     task_->To(device_);
     ASSIGN_OR_RETURN(parameters_, TrainedParameters(config_, *task_));
     ASSIGN_OR_RETURN(optimizer_, BuildOptimizer(experiment_, parameters_));
@@ -200,18 +211,6 @@ class Training {
     val_loader_ = data_.EvalLoader(experiment_, Place());
     if (chief()) writer_.emplace(options_.output);
     return absl::OkStatus();
-  }
-
-  absl::Status ChooseBestMetric() {
-    std::vector<std::string> names;
-    for (const std::string& name : task_->EvaluationMetrics()) names.push_back("val/" + name);
-    for (const std::string& name : task_->EvaluationMetrics()) {
-      if (config_.ema_decay() > 0) names.push_back(kOfAverage + name);
-    }
-    best_metric_ = config_.best_metric().empty() ? names.front() : config_.best_metric();
-    if (std::find(names.begin(), names.end(), best_metric_) != names.end()) return absl::OkStatus();
-    return absl::InvalidArgumentError(absl::StrCat("trainer.best_metric: must be one of ", absl::StrJoin(names, ", "),
-                                                   "; found '", best_metric_, "'", DidYouMean(best_metric_, names)));
   }
 
   // The first process reads; what it has read the others get from it, so that they need not see its disk.
@@ -329,9 +328,10 @@ class Training {
     if (state_.train_size() != data_.train->size() || state_.batch_size() != config_.batch_size()) {
       RETURN_IF_ERROR(ChangeSizes());
     }
-    // Of sizes that never changed it is the same number.
-    steps_.total = state_.step() - state_.epoch_steps() + (config_.epochs() - state_.epoch()) * steps_.per_epoch;
+    first_step_ = state_.step() - state_.epoch_steps() - state_.epoch() * steps_.per_epoch;
+    steps_.total = first_step_ + config_.epochs() * steps_.per_epoch;
     if (config_.max_steps() > 0) steps_.total = std::min<int64_t>(steps_.total, config_.max_steps());
+    steps_.total = std::max(steps_.total, state_.step());
     if (state_.seed() != config_.seed()) {
       log_->Line(absl::StrCat("the seed was ", state_.seed(), " until here, and is ", config_.seed(), " now"));
       state_.set_seed(config_.seed());
@@ -483,7 +483,7 @@ class Training {
     TrainingStep::Outcome outcome;
     const double loss_scale = loss_scaler_ != nullptr ? loss_scaler_->GetState().scale : 1;
     try {
-      learning_rate_ = schedule_->LearningRate(step);
+      learning_rate_ = schedule_->LearningRate(step - first_step_);
       const bool last = state_.epoch_steps() + 1 == steps_.per_epoch || step + 1 == steps_.total;
       outcome = step_->Update(learning_rate_, step, last && chief() ? &gradient_norms_ : nullptr);
     } catch (...) {
@@ -506,6 +506,8 @@ class Training {
   absl::Status SkipOrStop(const std::vector<Batch>& batches, const std::vector<at::Tensor>& losses, double loss_scale,
                           double norm, double progress) {
     const int64_t step = state_.step() - 1;
+    // What is not finite may be what an aborted collective has left.
+    RETURN_IF_ERROR(ranks_->Failure());
     state_.set_skipped_steps(state_.skipped_steps() + 1);
     double loss = 0;
     for (const at::Tensor& part : losses) loss += part.item<double>() / static_cast<double>(losses.size());
@@ -652,7 +654,9 @@ class Training {
     const auto on_batch = [this](const Batch& batch) {
       Beat("validation");
       if (!example_.images.defined()) example_ = batch;
-      return StopSignal::Requested() == 0;
+      if (StopSignal::Requested() == 0) return !ranks_->Asked(kBreakOff);
+      ranks_->Ask(kBreakOff);
+      return false;
     };
     ASSIGN_OR_RETURN(const Metrics mine,
                      Evaluate(*task_, *val_loader_, *normalize_, config_.precision(), device_, on_batch));
@@ -674,7 +678,7 @@ class Training {
     std::map<std::string, double> values;
     ASSIGN_OR_RETURN(const auto metrics, EvaluateModel(), "validation");
     if (stopped_by_ != 0) return absl::OkStatus();
-    for (const auto& [name, value] : metrics) values["val/" + name] = value;
+    for (const auto& [name, value] : metrics) values[kValidation + name] = value;
     if (ema_ != nullptr) {
       RETURN_IF_ERROR(ranks_->Broadcast(TensorsOf(ema_->State())));
       ema_->Swap();
@@ -682,7 +686,7 @@ class Training {
       ema_->Swap();
       RETURN_IF_ERROR(averaged.status(), "validation of the moving average");
       if (stopped_by_ != 0) return absl::OkStatus();
-      for (const auto& [name, value] : *averaged) values[kOfAverage + name] = value;
+      for (const auto& [name, value] : *averaged) values[kValidationOfEma + name] = value;
     }
     for (const auto& [name, value] : values) latest_[name] = value;
     RETURN_IF_ERROR(Record(values));
@@ -691,14 +695,14 @@ class Training {
       for (const std::string& line : UnknownMetrics(experiment_, latest_)) log_->Line(line);
     }
 
-    const std::string first = task_->EvaluationMetrics().front(), headline = "val/" + first;
+    const std::string first = task_->EvaluationMetrics().front(), headline = kValidation + first;
     std::string line = absl::StrFormat("epoch %d: %s %.2f %%, loss %.4g", state_.epoch(), headline, values[headline],
                                        values["val/loss"]);
-    if (ema_ != nullptr) absl::StrAppendFormat(&line, ", moving average %.2f %%", values[kOfAverage + first]);
+    if (ema_ != nullptr) absl::StrAppendFormat(&line, ", moving average %.2f %%", values[kValidationOfEma + first]);
     const bool less_is_better = absl::EndsWith(best_metric_, "loss");
     const double value = values.at(best_metric_), best = state_.best_value();
-    if (!state_.has_best_value() || state_.best_metric() != best_metric_ ||
-        (less_is_better ? value < best : value > best)) {
+    const bool first_one = !state_.has_best_value() || state_.best_metric() != best_metric_;
+    if (std::isfinite(value) && (first_one || (less_is_better ? value < best : value > best))) {
       state_.set_best_metric(best_metric_);
       state_.set_best_value(value);
       state_.set_best_step(state_.step());
@@ -828,7 +832,7 @@ class Training {
     log_->Progress("");
     log_->Line(absl::StrCat("stopped by ", SignalName(stopped_by_), " at step ", WithThousands(state_.step()), " of ",
                             WithThousands(steps_.total), ", and saved; the same command goes on from there"));
-    return absl::OkStatus();
+    return Annotate(sink_error_, "the last metrics are lost");
   }
 
   absl::Status Conclude() {
@@ -844,18 +848,27 @@ class Training {
       log_->Line(absl::StrFormat("best %s %.4g at step %s", state_.best_metric(), state_.best_value(),
                                  WithThousands(state_.best_step())));
     }
-    RETURN_IF_ERROR(sink_error_);
+    RETURN_IF_ERROR(sink_error_, "the last metrics are lost");
     FieldErrors unmet;
     for (const Expectation& expectation : CheckExpectations(experiment_, latest_)) {
       log_->Line(expectation.line);
       if (!expectation.holds) unmet.Add("", expectation.line);
     }
     const std::string& run = options_.output;
-    log_->Line(absl::StrCat("\nEverything is in ", run,
-                            ":\n  metrics.csv, log.txt, run.json, experiment.textproto, TensorBoard events, "
-                            "checkpoints/last and best\nTry next:\n  ",
+    std::vector<std::string> files;
+    bool has_events = false;
+    std::error_code error;
+    for (const char* name :
+         {"metrics.csv", "log.txt", "run.json", "experiment.textproto", "checkpoints/last", "checkpoints/best"}) {
+      if (std::filesystem::exists(run + "/" + name, error)) files.push_back(name);
+    }
+    for (const auto& entry : std::filesystem::directory_iterator(run, error)) {
+      has_events = has_events || absl::StartsWith(entry.path().filename().string(), "events.");
+    }
+    if (has_events) files.push_back("TensorBoard events");
+    log_->Line(absl::StrCat("\nEverything is in ", run, ":\n  ", absl::StrJoin(files, ", "), "\nTry next:\n  ",
                             options_.command, " eval ", run, "\n  ", options_.command, " predict ", run,
-                            " --images=YOUR.png\n  tensorboard --logdir=", run));
+                            " --images=YOUR.png", has_events ? "\n  tensorboard --logdir=" + run : ""));
     return unmet.empty() ? absl::OkStatus() : absl::FailedPreconditionError(unmet.ToStatus().message());
   }
 
@@ -915,8 +928,11 @@ class Training {
   std::optional<Watchdog> watchdog_;
 
   TrainState state_;
+  // Where the first epoch would have begun if all had the size that they have now; 0 if it never changed.
+  int64_t first_step_ = 0;
   std::string best_metric_;
-  bool begun_ = false;       // there is something to train or validate
+  bool ran_ = false;         // what there was to read has been read
+  bool begun_ = false;       // and there was something to train or validate
   absl::Status sink_error_;  // of the last record
   int64_t resumed_at_ = 0;
   int64_t saved_step_ = 0;                   // of the newest checkpoint that was asked for

@@ -241,6 +241,7 @@ class Loader::Impl {
   }
 
   void Work() {
+    if (options_.on_thread_start) options_.on_thread_start();
     // One thread a thread: the kernels that transforms call would else each start a team of their own. The first call
     // makes LibTorch set this thread's number, which the second then overrides. at::set_num_threads(1) would also
     // change what threads made later get.

@@ -3,6 +3,7 @@
 #define GRATICULE_DATA_LOADER_LOADER_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -41,8 +42,9 @@ struct LoaderOptions {
   // Repeated augmentation: position p of the order is copy p % repeats of sample order(p / repeats); an epoch keeps its
   // length.
   int64_t repeats = 1;
-  int64_t shuffle_buffer = 10000;  // of datasets that have Runs()
-  bool pinned = false;             // batches in page-locked memory, from which copies to a GPU are asynchronous
+  int64_t shuffle_buffer = 10000;         // of datasets that have Runs()
+  bool pinned = false;                    // batches in page-locked memory, from which copies to a GPU are asynchronous
+  std::function<void()> on_thread_start;  // first thing in each of its threads
 };
 
 // Seconds of work, summed over the threads.

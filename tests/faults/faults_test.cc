@@ -251,7 +251,9 @@ TEST_F(FaultsTest, DataThatHasChangedIsNotTakenForWhatItWas) {
   EXPECT_EQ(fewer.exit_code, 0) << fewer.err;
   EXPECT_THAT(fewer.out, AllOf(HasSubstr("640 training images in batches of 16 until here, and 480 in batches of 16"),
                                HasSubstr("going on with epoch 1"), HasSubstr("step 35/36")));
-  // What is left is as it was said, and complete.
+  // The schedule is that of the epochs, whatever steps they had.
+  const auto rows = ReadMetrics(Run("run"));
+  EXPECT_LT(rows.back().contains("lr") ? rows.back().at("lr") : rows[rows.size() - 2].at("lr"), 1e-5);
   EXPECT_THAT(RunProgram(TrainArguments("run", arguments)).out, HasSubstr("the run was complete already"));
 
   fs::remove(folder_ + "/images/train/b/0.png");
@@ -282,8 +284,27 @@ TEST_F(FaultsTest, TheBestIsOfTheMetricThatIsChosen) {
   ASSERT_NE(at, std::string::npos);
   EXPECT_NEAR(std::stod(summary.substr(at + 9)), best, 1e-6);
   const ProgramResult wrong = RunProgram(TrainArguments("wrong", {"--set", "trainer.best_metric=val/top11"}));
-  EXPECT_EQ(wrong.exit_code, 1);
-  EXPECT_THAT(wrong.LastError(), AllOf(HasSubstr("trainer.best_metric"), HasSubstr("did you mean 'val/top1'")));
+  EXPECT_EQ(wrong.exit_code, 2);
+  EXPECT_THAT(wrong.err, AllOf(HasSubstr("trainer.best_metric"), HasSubstr("did you mean 'val/top1'")));
+  EXPECT_FALSE(fs::exists(Run("wrong")));
+}
+
+// A summary that a killed process left is mended by the next, which has nothing else to do.
+TEST_F(FaultsTest, ACompleteRunIsLeftAsItIsButForASummaryThatIsNot) {
+  const std::vector<std::string> more = {"--set", "trainer.max_steps=20"};
+  const std::string run = Train("run", more), summary = ReadText(run + "/run.json");
+  EXPECT_THAT(RunProgram(TrainArguments("run", more)).out, HasSubstr("the run was complete already"));
+  EXPECT_EQ(ReadText(run + "/run.json"), summary);
+  std::string running = summary;
+  running.replace(running.find("completed"), 9, "running");
+  WriteText(run + "/run.json", running);
+  const std::string spec = ReadText(run + "/experiment.textproto");
+  EXPECT_EQ(RunProgram(TrainArguments("run", {"--set", "trainer.max_steps=20", "--set", "trainer.learning_rate=0.5",
+                                              "--allow-changed-spec"}))
+                .exit_code,
+            0);
+  EXPECT_THAT(ReadText(run + "/run.json"), HasSubstr("\"exit_reason\": \"completed\""));
+  EXPECT_EQ(ReadText(run + "/experiment.textproto"), spec);
 }
 
 TEST_F(FaultsTest, CheckpointsComeByMinutesTooAndEveryNthStays) {

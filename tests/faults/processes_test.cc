@@ -93,6 +93,22 @@ TEST_F(ProcessesTest, AnotherNumberOfThemGoesOnWithARun) {
   EXPECT_LT(Difference(whole, Run("run")), 3 * kTolerance);
 }
 
+// One that is told to stop in a validation does not wait for what the other has still to measure.
+TEST_F(ProcessesTest, OneThatIsToldToStopInAValidationTakesTheOtherAlong) {
+  const std::vector<std::string> more = {"--processes=2", "--set", "trainer.max_steps=4", "--set",
+                                         "data.dataset.val_size=40000"};
+  Program program(TrainArguments("stopped", more));
+  ASSERT_TRUE(WaitUntil([&] { return NewestStep(Run("stopped")) == 3; }, 60)) << program.err();
+  const pid_t rank = RankOf(program.pid(), 1);
+  ASSERT_FALSE(WaitUntil([&] { return !program.running(); }, 0.5));
+  ASSERT_EQ(kill(rank, SIGTERM), 0);
+  ASSERT_TRUE(WaitUntil([&] { return !program.running(); }, 15)) << program.out();
+  const ProgramResult result = program.Wait();
+  EXPECT_EQ(result.exit_code, 0) << result.err;
+  EXPECT_THAT(result.out, HasSubstr("stopped by SIGTERM at step 4 of 4"));
+  EXPECT_EQ(NewestStep(Run("stopped")), 4);
+}
+
 TEST_F(ProcessesTest, ABatchThatTheyCannotShareIsAMistake) {
   const ProgramResult result = RunProgram(TrainArguments("run", {"--processes=3"}));
   EXPECT_EQ(result.exit_code, 2);

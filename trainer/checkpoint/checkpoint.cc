@@ -510,13 +510,20 @@ absl::Status PruneCheckpoints(const std::string& run_directory, const Retention&
   const std::string checkpoints = CheckpointsFolder(run_directory);
   if (!Exists(checkpoints)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto folders, StepFolders(checkpoints));
-  absl::Status status = retention.best.has_value() && Exists(CheckpointFolder(run_directory, *retention.best))
-                            ? SetLink(checkpoints, kBest, StepName(*retention.best))
-                            : Remove(checkpoints + "/" + kBest);
-  const std::string last = LinkTarget(checkpoints + "/" + kLast);
+  absl::Status status;
+  if (!retention.best.has_value()) {
+    status = Remove(checkpoints + "/" + kBest);
+  } else if (Exists(CheckpointFolder(run_directory, *retention.best))) {
+    status = SetLink(checkpoints, kBest, StepName(*retention.best));
+  } else if (!Exists(checkpoints + "/" + kBest)) {
+    status = Remove(checkpoints + "/" + kBest);
+  }
+  // Where the best could not be saved the best one before it stays.
+  const std::string last = LinkTarget(checkpoints + "/" + kLast), best = LinkTarget(checkpoints + "/" + kBest);
   for (size_t i = std::max(retention.keep, 1); i < folders.size(); ++i) {
     const auto& [step, folder] = folders[i];
-    if (step == retention.best || (retention.every > 0 && step % retention.every == 0) || StepName(step) == last) {
+    if (step == retention.best || (retention.every > 0 && step % retention.every == 0) || StepName(step) == last ||
+        StepName(step) == best) {
       continue;
     }
     // Under its own name it would look damaged if removing it were cut short.

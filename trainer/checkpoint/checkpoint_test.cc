@@ -656,10 +656,14 @@ TEST_F(CheckpointTest, PruneKeepsTheNewestAndTheBest) {
   EXPECT_EQ(ReadWeights(Folder("best"), true)->Find("blocks.0.weight")[0].item<float>(), 4.5);
   EXPECT_THAT(Names(run_ + "/checkpoints"),
               UnorderedElementsAre("step-000004", "step-000005", "step-000009.damaged", "last", "best"));
-  // The folder of that step is gone.
-  ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 2, .best = 2}).ok());
+  // The folder of that step could not be written: the best one before it stays.
+  ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 1, .best = 2}).ok());
   EXPECT_THAT(Names(run_ + "/checkpoints"),
-              UnorderedElementsAre("step-000004", "step-000005", "step-000009.damaged", "last"));
+              UnorderedElementsAre("step-000004", "step-000005", "step-000009.damaged", "last", "best"));
+  EXPECT_EQ(fs::read_symlink(Folder("best")), "step-000004");
+  fs::remove_all(Folder("step-000004"));
+  ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 1, .best = 2}).ok());
+  EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000005", "step-000009.damaged", "last"));
   ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 1, .best = 5}).ok());
   EXPECT_THAT(Names(run_ + "/checkpoints"), UnorderedElementsAre("step-000005", "step-000009.damaged", "last", "best"));
   ASSERT_TRUE(PruneCheckpoints(run_, {.keep = 0}).ok());

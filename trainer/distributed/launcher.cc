@@ -305,8 +305,10 @@ absl::Status Launch(const LaunchOptions& options, int* exit_code) {
 
     signalfd_siginfo info;
     while (read(signal_fd.get(), &info, sizeof info) == sizeof info) {
-      // The terminal's go to all processes in its foreground: the ranks have theirs.
-      if (info.ssi_signo != SIGCHLD && info.ssi_code != SI_KERNEL) Send(ranks, static_cast<int>(info.ssi_signo));
+      // The terminal's go to all processes in its foreground, and the ranks have theirs; but for the one of its end,
+      // which goes to the process that the terminal was opened for, perhaps this one.
+      const bool have_theirs = info.ssi_code == SI_KERNEL && info.ssi_signo != SIGHUP;
+      if (info.ssi_signo != SIGCHLD && !have_theirs) Send(ranks, static_cast<int>(info.ssi_signo));
     }
     for (Rank& rank : ranks) ReadOutput(rank);
     for (Rank& rank : ranks) {

@@ -229,6 +229,7 @@ absl::StatusOr<std::unique_ptr<Ranks>> Ranks::Join(const LaunchEnvironment& envi
     RETURN_IF_ERROR(Meet(*prefixed("ranks", tcp_store), environment.rank, environment.world_size, timeout),
                     absl::StrCat(environment.launcher, "'s rank ", environment.rank, " waits at ", place));
     state->store = tcp_store;
+    state->questions = prefixed("questions", tcp_store);
     state->control = MakeGloo(prefixed("control", tcp_store), environment, timeout);
     const auto gradients_store = prefixed("gradients", tcp_store);
     c10::intrusive_ptr<c10d::Backend> backend =
@@ -369,6 +370,27 @@ absl::StatusOr<std::unique_ptr<Ranks::Maxima>> Ranks::StartMax(const std::vector
   }));
   return std::unique_ptr<Maxima>(new Pending(state_.get(), tensor, work));
 }
+
+void Ranks::Ask(const std::string& what) {
+  if (size_ == 1) return;
+  try {
+    state_->questions->set(what, std::string("1"));
+  } catch (const std::exception& error) {
+    VLOG(1) << error.what();
+  }
+}
+
+bool Ranks::Asked(const std::string& what) {
+  if (size_ == 1) return false;
+  try {
+    return state_->questions->check({what});
+  } catch (const std::exception& error) {
+    VLOG(1) << error.what();
+    return false;
+  }
+}
+
+absl::Status Ranks::Failure() { return size_ == 1 ? absl::OkStatus() : state_->Failure(); }
 
 void Ranks::SetProgress(int64_t step, std::string_view phase) {
   if (size_ > 1) state_->heartbeat->SetProgress(step, phase);

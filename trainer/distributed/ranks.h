@@ -61,6 +61,14 @@ class Ranks {
   // rank. Must not outlive the ranks.
   absl::StatusOr<std::unique_ptr<Maxima>> StartMax(const std::vector<int64_t>& values);
 
+  // Something that a rank asks of all of them while each works by itself, such as "stop": Asked says it to each from
+  // then on, at the cost of a question to the store. Where the store is gone nobody is asked anything.
+  void Ask(const std::string& what);
+  bool Asked(const std::string& what);
+
+  // The first failure of any call, or that another rank was lost.
+  absl::Status Failure();
+
   // What this rank is at, such as (12, "data"): the others name it where they wait in vain.
   void SetProgress(int64_t step, std::string_view phase);
   // This rank's last words, which the others then repeat. Returns when they are there to be read, on rank 0 when the

@@ -27,7 +27,7 @@ struct Ranks::State {
   absl::Status Explain(std::string_view what, std::chrono::steady_clock::time_point begin);
 
   double timeout_seconds = 0;
-  c10::intrusive_ptr<c10d::Store> store;
+  c10::intrusive_ptr<c10d::Store> store, questions;
   c10::intrusive_ptr<c10d::Backend> control;
   c10::intrusive_ptr<c10d::ProcessGroup> gradients;
   std::unique_ptr<Heartbeat> heartbeat;

@@ -117,7 +117,7 @@ void Mix(const std::vector<Mixing>& mixings, int64_t num_classes, Batch& batch) 
   const at::Tensor before =
       batch.soft_labels.defined() ? batch.soft_labels.contiguous() : OneHot(batch.labels, num_classes);
   const int64_t classes = before.size(1);
-  at::Tensor mixed = at::empty(before.sizes(), at::kFloat);
+  at::Tensor mixed = at::empty(before.sizes(), at::TensorOptions(at::kFloat).pinned_memory(batch.labels.is_pinned()));
   for (int64_t i = 0; i < batch.size(); ++i) {
     const float* const own = before.data_ptr<float>() + classes * i;
     const float* const other = before.data_ptr<float>() + classes * (batch.size() - 1 - i);
