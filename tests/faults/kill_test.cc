@@ -78,8 +78,8 @@ TEST_F(KillTest, SoDoTwoProcesses) {
 TEST_F(KillTest, AskedToStopItFinishesItsStepAndSaves) {
   const std::string whole = Train("whole");
   for (const int signal : {SIGTERM, SIGUSR1, SIGHUP}) {
-    Program program(TrainArguments("stopped", {"--set", "trainer.checkpoint_steps=0", "--set",
-                                               "trainer.checkpoint_interval=100", "--allow-changed-spec"}));
+    Program program(
+        TrainArguments("stopped", {"--set", "trainer.checkpoint_steps=0", "--set", "trainer.checkpoint_interval=100"}));
     ASSERT_TRUE(WaitUntil(
         [&] {
           return program.out().find("step 7/") != std::string::npos ||
@@ -93,7 +93,7 @@ TEST_F(KillTest, AskedToStopItFinishesItsStepAndSaves) {
                 AllOf(HasSubstr("stopped by " + SignalName(signal)), HasSubstr("the same command goes on")));
     EXPECT_THAT(ReadText(Run("stopped") + "/run.json"), HasSubstr("stopped by"));
   }
-  const ProgramResult rest = RunProgram(TrainArguments("stopped", {"--allow-changed-spec"}));
+  const ProgramResult rest = RunProgram(TrainArguments("stopped"));
   ASSERT_EQ(rest.exit_code, 0) << rest.err;
   ExpectSameEnd(whole, Run("stopped"));
 }
