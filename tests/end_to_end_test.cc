@@ -236,7 +236,8 @@ TEST_F(EndToEndTest, AnotherSpecIsNoticedAndAnotherMachineIsNone) {
   const ProgramResult same = RunProgram(elsewhere);
   EXPECT_EQ(same.exit_code, 0) << same.err;
   EXPECT_THAT(same.out, HasSubstr("complete already"));
-  EXPECT_THAT(ReadText(run + "/experiment.textproto"), HasSubstr("name: \"other\""));
+  // It says how the run was trained, and nothing has been.
+  EXPECT_THAT(ReadText(run + "/experiment.textproto"), HasSubstr("name: \"tiny\""));
   const ProgramResult other = RunProgram({"train", spec, "--output=" + run, "--set", "backbone.depth=3", "--set",
                                           "pooling=ClassToken", "--set", "trainer.threads=2"});
   EXPECT_EQ(other.exit_code, 1);

@@ -242,9 +242,8 @@ TEST_F(NonFiniteTest, AGradientThatOverflowsIsFoundInItsLayer) {
   const auto forward = [&](int part) { return Loss(part); };
   const Diagnosis found = Find(forward, /*loss_scale=*/1e20);
   EXPECT_TRUE(std::isfinite(found.loss));
-  EXPECT_THAT(found.cause,
-              StartsWith(std::string(kCameOutOf) +
-                         "aten::mm, the gradient of aten::addmm in blocks.1.mlp.fc2 (backward): 256 "));
+  EXPECT_THAT(found.cause, StartsWith(std::string(kCameOutOf) +
+                                      "aten::mm, the gradient of aten::addmm in blocks.1.mlp.fc2 (backward): 256 "));
   EXPECT_THAT(found.bad_gradients, AllOf(Contains("blocks.1.mlp.fc1.weight"), Not(Contains("blocks.1.mlp.fc2.bias"))));
 
   const ActivationCheckpointingScope checkpointing;
