@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <system_error>
@@ -27,12 +28,11 @@ namespace fs = std::filesystem;
 
 constexpr char kWaysOut[] = "; give another --output=DIR, or go on with it by --allow-changed-spec";
 
-// What a training writes over, adds to, or goes on with. Beside it lies a spec, which was there first.
-std::vector<std::string> FilesOfARun(const std::string& path) {
+std::vector<std::string> ThoseIn(const std::string& folder, std::initializer_list<const char*> names) {
   std::vector<std::string> found;
-  for (const char* name : {"checkpoints", "log.txt", "metrics.csv", "run.json"}) {
+  for (const char* name : names) {
     std::error_code error;
-    if (fs::exists(path + "/" + name, error)) found.push_back(name);
+    if (fs::exists(folder + "/" + name, error)) found.push_back(name);
   }
   return found;
 }
@@ -52,8 +52,8 @@ absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::stri
   const absl::StatusOr<std::string> before = ReadFile(run->spec_path());
   if (!before.ok() && !absl::IsNotFound(before.status())) return before.status();
   run->spec_is_written_ = before.ok() && *before == run->spec_;
-  ASSIGN_OR_RETURN(const bool has_begun, HasCheckpoint(path));
-  if (!has_begun) {
+  ASSIGN_OR_RETURN(run->has_begun_, HasCheckpoint(path));
+  if (!run->has_begun_) {
     RETURN_IF_ERROR(run->WriteSpec());
   } else if (before.ok() && !run->spec_is_written_ && !allow_changed_spec) {
     RETURN_IF_ERROR(run->CheckSpec(experiment));
@@ -62,7 +62,8 @@ absl::StatusOr<std::unique_ptr<RunDirectory>> RunDirectory::Open(const std::stri
 }
 
 absl::Status RunDirectory::CheckFolder(bool allow_lost_spec) const {
-  const std::vector<std::string> files = FilesOfARun(path_);
+  // What a training writes over, adds to, or goes on with. Beside it lies a spec, which was there first.
+  const std::vector<std::string> files = ThoseIn(path_, {"checkpoints", "log.txt", "metrics.csv", "run.json"});
   const absl::StatusOr<std::string> spec = ReadFile(spec_path());
   if (absl::IsNotFound(spec.status()) && !files.empty() && !allow_lost_spec) {
     return absl::FailedPreconditionError(
@@ -103,6 +104,18 @@ absl::Status RunDirectory::CheckSpec(const Experiment& experiment) const {
   if (changes.empty()) return absl::OkStatus();
   return absl::FailedPreconditionError(
       absl::StrCat(path_, " holds a run of another spec: ", absl::StrJoin(changes, ", "), kWaysOut));
+}
+
+std::vector<std::string> RunDirectory::Contents() const {
+  std::vector<std::string> found = ThoseIn(
+      path_, {"metrics.csv", "log.txt", "run.json", "experiment.textproto", "checkpoints/last", "checkpoints/best"});
+  std::error_code error;
+  for (fs::directory_iterator entry(path_, error), end; !error && entry != end; entry.increment(error)) {
+    if (!entry->path().filename().string().starts_with("events.")) continue;
+    found.push_back("TensorBoard events");
+    break;
+  }
+  return found;
 }
 
 absl::Status RunDirectory::WriteSpec() {

@@ -4,6 +4,7 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -26,6 +27,10 @@ class RunDirectory {
   absl::Status WriteSpec();
 
   const std::string& path() const { return path_; }
+  // Whether it held a checkpoint when it was opened.
+  bool has_begun() const { return has_begun_; }
+  // What a user may look for in it, of that what is there: "metrics.csv", "checkpoints/last", …
+  std::vector<std::string> Contents() const;
 
  private:
   RunDirectory(std::string path, std::string spec) : path_(std::move(path)), spec_(std::move(spec)) {}
@@ -38,6 +43,7 @@ class RunDirectory {
   const std::string path_;
   const std::string spec_;  // as it shall be written
   bool spec_is_written_ = false;
+  bool has_begun_ = false;
   Descriptor lock_{-1};
 };
 

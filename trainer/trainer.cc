@@ -152,7 +152,7 @@ class Training {
     SetTf32(config_);
     ASSIGN_OR_RETURN(const c10::Device device, ChooseDevice(config_, options_.launch.local_rank));
     device_ = device;
-    if (device_.is_cuda() && options_.launch.launcher == "graticule" && device_.index() != options_.launch.local_rank) {
+    if (device_.is_cuda() && options_.launch.failure_fd.has_value() && device_.index() != options_.launch.local_rank) {
       return absl::FailedPreconditionError(absl::StrCat("process ", options_.launch.local_rank,
                                                         " of this machine has no GPU of its own: --processes takes one "
                                                         "for each"));
@@ -188,14 +188,13 @@ class Training {
   absl::Status Build() {
     steps_ = CountSteps(config_, data_.train->size());
     if (chief()) {
-      ASSIGN_OR_RETURN(resumes_, HasCheckpoint(options_.output));
       // Beside what is built meanwhile.
       loading_ = std::async(std::launch::async, [this] {
         return LoadNewestCheckpoint(options_.output, [this](const std::string& text) { log_->Line(text); });
       });
     }
     std::optional<UndrawnScope> undrawn;
-    if (resumes_) undrawn.emplace();
+    if (chief() && directory_->has_begun()) undrawn.emplace();
     ASSIGN_OR_RETURN(task_, BuildTask(experiment_, data_.train->class_names()));
     ASSIGN_OR_RETURN(best_metric_, BestMetric(config_, *task_), "trainer.best_metric");
     task_->To(device_);
@@ -218,7 +217,7 @@ class Training {
     std::optional<Checkpoint> checkpoint;
     if (chief()) {
       ASSIGN_OR_RETURN(checkpoint, loading_.get());
-      if (resumes_ && !checkpoint.has_value()) {
+      if (directory_->has_begun() && !checkpoint.has_value()) {
         return absl::UnavailableError(
             absl::StrCat("the checkpoints of ", options_.output, " went while they were read"));
       }
@@ -855,20 +854,12 @@ class Training {
       if (!expectation.holds) unmet.Add("", expectation.line);
     }
     const std::string& run = options_.output;
-    std::vector<std::string> files;
-    bool has_events = false;
-    std::error_code error;
-    for (const char* name :
-         {"metrics.csv", "log.txt", "run.json", "experiment.textproto", "checkpoints/last", "checkpoints/best"}) {
-      if (std::filesystem::exists(run + "/" + name, error)) files.push_back(name);
-    }
-    for (const auto& entry : std::filesystem::directory_iterator(run, error)) {
-      has_events = has_events || absl::StartsWith(entry.path().filename().string(), "events.");
-    }
-    if (has_events) files.push_back("TensorBoard events");
-    log_->Line(absl::StrCat("\nEverything is in ", run, ":\n  ", absl::StrJoin(files, ", "), "\nTry next:\n  ",
-                            options_.command, " eval ", run, "\n  ", options_.command, " predict ", run,
-                            " --images=YOUR.png", has_events ? "\n  tensorboard --logdir=" + run : ""));
+    std::string next =
+        absl::StrCat(options_.command, " eval ", run, "\n  ", options_.command, " predict ", run, " --images=YOUR.png");
+    const std::vector<std::string> contents = directory_->Contents();
+    if (contents.back() == "TensorBoard events") absl::StrAppend(&next, "\n  tensorboard --logdir=", run);
+    log_->Line(
+        absl::StrCat("\nEverything is in ", run, ":\n  ", absl::StrJoin(contents, ", "), "\nTry next:\n  ", next));
     return unmet.empty() ? absl::OkStatus() : absl::FailedPreconditionError(unmet.ToStatus().message());
   }
 
@@ -907,7 +898,6 @@ class Training {
   std::unique_ptr<Ranks> ranks_;
   std::unique_ptr<RunDirectory> directory_;  // of the first process
   std::unique_ptr<RunLog> log_;
-  bool resumes_ = false;                                            // of the first process: there is a checkpoint
   std::future<absl::StatusOr<std::optional<Checkpoint>>> loading_;  // of the first process
   Steps steps_;
   std::unique_ptr<Task> task_;
