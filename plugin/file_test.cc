@@ -1,15 +1,14 @@
 #include "plugin/file.h"
 
-#include <sys/resource.h>
 #include <sys/stat.h>
 
-#include <csignal>
 #include <filesystem>
 #include <string>
 #include <utility>
 
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "tests/faults/shim/fault_shim.h"
 
 namespace graticule {
 namespace {
@@ -109,23 +108,16 @@ TEST(FileTest, PiecesMakeAFile) {
   EXPECT_THAT(std::string(FileWriter::Open("/dev/full")->Write("x").message()), HasSubstr("No space left on device"));
 }
 
-// A limit on the size of files stands in for a full disk.
 TEST(FileTest, AppenderKeepsSoMuchOfWhatAFullDiskHasNoRoomFor) {
   const std::string path = testing::TempDir() + "/file_test_full";
   ASSERT_TRUE(WriteFile(path, "").ok());
   auto appender = Appender::Open(path);
   ASSERT_TRUE(appender.ok()) << appender.status();
-  const auto old_handler = std::signal(SIGXFSZ, SIG_IGN);
-  rlimit old_limit;
-  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &old_limit), 0);
-  rlimit limit = old_limit;
-  limit.rlim_cur = 100'000;
-  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  SetFaults("ENOSPC:write:/file_test_full:100000");
   constexpr size_t kPart = 1'000'000;
   int failed = 0;
   for (int i = 0; i < 100; ++i) failed += !appender->Write(std::string(kPart, static_cast<char>(i))).ok();
-  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &old_limit), 0);
-  std::signal(SIGXFSZ, old_handler);
+  SetFaults("");
   EXPECT_EQ(failed, 100);
   ASSERT_TRUE(appender->Write("the end").ok());
   ASSERT_TRUE(appender->Flush().ok());

@@ -154,19 +154,10 @@ TEST_F(BadInputTest, AFolderWithoutImagesIsAnErrorBeforeTraining) {
 }
 
 TEST_F(BadInputTest, ABrokenImageAmongGoodOnesIsNamedAndSkipped) {
-  const std::string digit = Runfile("graticule/tests/testdata/square.png");
-  for (const char* split : {"train", "val"}) {
-    for (const char* name : {"a", "b"}) {
-      const std::string class_folder = folder_ + "/images/" + split + "/" + name;
-      fs::create_directories(class_folder);
-      for (int i = 0; i < 16; ++i) fs::copy_file(digit, class_folder + "/" + std::to_string(i) + ".png");
-    }
-  }
+  const std::string dataset = MakeImageFolder(folder_ + "/images", {"a", "b"}, 16);
   const std::string broken = folder_ + "/images/train/a/3.png";
-  WriteText(broken, ReadText(digit).substr(0, 60));
-  const std::vector<std::string> arguments = {
-      "--set", "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }", "--set",
-      "trainer.epochs=1"};
+  WriteText(broken, ReadText(broken).substr(0, 60));
+  const std::vector<std::string> arguments = {"--set", dataset, "--set", "trainer.epochs=1"};
   auto strict = arguments;
   strict.insert(strict.end(), {"--set", "data.max_broken=0"});
   const ProgramResult stopped = Train(TinySpec(), strict);
@@ -181,16 +172,9 @@ TEST_F(BadInputTest, ABrokenImageAmongGoodOnesIsNamedAndSkipped) {
 }
 
 TEST_F(BadInputTest, BrokenValidationImagesDoNotCostTheEpoch) {
-  const std::string digit = Runfile("graticule/tests/testdata/square.png");
-  for (const char* split : {"train", "val"}) {
-    const std::string class_folder = folder_ + "/images/" + split + "/a";
-    fs::create_directories(class_folder);
-    for (int i = 0; i < 16; ++i) fs::copy_file(digit, class_folder + "/" + std::to_string(i) + ".png");
-  }
+  const std::string dataset = MakeImageFolder(folder_ + "/images", {"a"}, 16);
   for (int i = 4; i < 8; ++i) WriteText(folder_ + "/images/val/a/" + std::to_string(i) + ".png", "");
-  const ProgramResult result =
-      Train(TinySpec(),
-            {"--set", "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }"});
+  const ProgramResult result = Train(TinySpec(), {"--set", dataset});
   EXPECT_EQ(result.exit_code, 1);
   EXPECT_THAT(result.LastError(), AllOf(HasSubstr("validation"), HasSubstr("max_broken")));
   EXPECT_TRUE(fs::exists(run_ + "/checkpoints/last/model.safetensors")) << result.err;

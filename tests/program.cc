@@ -159,6 +159,20 @@ void WriteText(const std::string& path, const std::string& text) {
   EXPECT_TRUE(file.good()) << path;
 }
 
+std::string MakeImageFolder(const std::string& folder, const std::vector<std::string>& classes, int images) {
+  const std::string image = Runfile("graticule/tests/testdata/square.png");
+  for (const char* split : {"train", "val"}) {
+    for (const std::string& name : classes) {
+      const std::string class_folder = folder + "/" + split + "/" + name;
+      std::filesystem::create_directories(class_folder);
+      for (int i = 0; i < images; ++i) {
+        std::filesystem::copy_file(image, class_folder + "/" + std::to_string(i) + ".png");
+      }
+    }
+  }
+  return "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder + "\" }";
+}
+
 std::string TinySpec(const std::string& extra) {
   return R"(name: "tiny"
 task { [type.googleapis.com/graticule.Classification] { label_smoothing: 0.1 } }

@@ -74,6 +74,10 @@ std::vector<std::map<std::string, double>> ReadMetricsWithoutClock(const std::st
 // metrics, but for those of the clock.
 void ExpectSameEnd(const std::string& a, const std::string& b);
 
+// Makes FOLDER/train/CLASS/ and FOLDER/val/CLASS/ of so many copies of tests/testdata/square.png each, 0.png, 1.png, …
+// Returns the setting that makes it an experiment's data set, for --set. The test has the image as data.
+std::string MakeImageFolder(const std::string& folder, const std::vector<std::string>& classes, int images);
+
 // A spec that trains in seconds: a tiny ViT with MPVG and APL on procedural images of 16×16 in 4 classes. `extra` is
 // appended, and so overrides nothing: a singular field that stands here already may not be given again.
 std::string TinySpec(const std::string& extra = "");

@@ -32,18 +32,6 @@ class FaultsTest : public FaultTest {
     return {.environment = {{"LD_PRELOAD", Runfile("graticule/tests/faults/shim/fault_preload.so")},
                             {"GRATICULE_FAULT", faults}}};
   }
-  // Two classes of 320 images each to train with and to validate on, and the arguments for them.
-  std::vector<std::string> MakeImages() const {
-    const std::string image = Runfile("graticule/tests/testdata/square.png");
-    for (const char* split : {"train", "val"}) {
-      for (const char* name : {"a", "b"}) {
-        const std::string class_folder = folder_ + "/images/" + split + "/" + name;
-        fs::create_directories(class_folder);
-        for (int i = 0; i < 320; ++i) fs::copy_file(image, class_folder + "/" + std::to_string(i) + ".png");
-      }
-    }
-    return {"--set", "data.dataset=[type.googleapis.com/graticule.ImageFolder] { path: \"" + folder_ + "/images\" }"};
-  }
   // A copy of a run as it was when its newest checkpoint was that of a step.
   void CopyAsOfStep(const std::string& from, int64_t step, const std::string& to) const {
     fs::copy(from, to, fs::copy_options::recursive | fs::copy_options::copy_symlinks);
@@ -138,7 +126,7 @@ TEST_F(FaultsTest, ATrainingThatHangsEndsWithTheStacksOfItsThreads) {
 }
 
 TEST_F(FaultsTest, AFileThatDisappearsIsNamedAndAllowedForOrNot) {
-  const std::vector<std::string> data = MakeImages();
+  const std::vector<std::string> data = {"--set", MakeImageFolder(folder_ + "/images", {"a", "b"}, 320)};
   const std::string gone = folder_ + "/images/train/a/7.png";
   for (const bool allowed : {true, false}) {
     if (!fs::exists(gone)) fs::copy_file(folder_ + "/images/train/a/8.png", gone);
@@ -241,7 +229,7 @@ TEST_F(FaultsTest, AskedToStopInAValidationItDoesItAnewLater) {
 }
 
 TEST_F(FaultsTest, DataThatHasChangedIsNotTakenForWhatItWas) {
-  std::vector<std::string> arguments = MakeImages();
+  std::vector<std::string> arguments = {"--set", MakeImageFolder(folder_ + "/images", {"a", "b"}, 320)};
   arguments.insert(arguments.end(), {"--set", "trainer.max_steps=6"});
   Train("run", arguments);  // 40 steps an epoch
   arguments.back() = "trainer.epochs=2";
